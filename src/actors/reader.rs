@@ -1,0 +1,227 @@
+//! `ReaderActor`: one of a pool, each on a thread of its own with a read-only connection. It wakes when there is a query
+//! in the queue that all of them share. Its one message is `Serve`; the handler runs until the queue is closed or
+//! something fails. A query that was in hand then goes back to the queue once.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::{Actor, ActorContext, Addr, Handler, MessageResult, SyncArbiter, SyncContext};
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+
+use super::shared::Shared;
+use super::ticket::{Chunk, ReadReply, ReadTicket};
+use super::{Exit, Serve, panic_message};
+use crate::engine::{Engine, ReadEngine, RowSink};
+use crate::error::{ReadError, StatementError, StatementErrorKind as Kind};
+use crate::message::{Rows, Value};
+use crate::policy::RefusedBecause;
+use crate::queue::{ONE, Queued, Woken};
+use crate::settings::{self, ReadersSettings};
+use crate::stats;
+
+pub(crate) struct ReaderActor {
+    shared: Arc<Shared>,
+    engine: Arc<dyn Engine>,
+    limits: Limits,
+    in_hand: Option<ReadTicket>,
+}
+
+#[derive(Clone, Copy)]
+struct Limits {
+    max_rows: usize,
+    max_bytes: usize,
+}
+
+impl ReaderActor {
+    /// Starts the threads; they do nothing until they are told to.
+    pub(crate) fn start(shared: &Arc<Shared>, engine: &Arc<dyn Engine>, settings: &ReadersSettings) -> Addr<Self> {
+        let limits =
+            Limits { max_rows: settings.max_rows.get(), max_bytes: settings::bytes(settings.max_result_bytes) };
+        let (shared, engine) = (Arc::clone(shared), Arc::clone(engine));
+        let thread = || std::thread::Builder::new().name("actix-sqlite-reader".into());
+        SyncArbiter::start_with_thread_builder(settings.thread_count(), thread, move || Self {
+            shared: Arc::clone(&shared),
+            engine: Arc::clone(&engine),
+            limits,
+            in_hand: None,
+        })
+    }
+
+    fn work(&mut self, serve: Serve) -> Exit {
+        let mut engine = match self.engine.open_reader() {
+            Ok(engine) => engine,
+            Err(error) => return Exit::CannotOpen(error),
+        };
+        // Nobody listens any more only if the supervisor is gone, and then the queue is closed too.
+        let _ = serve.ready.send(());
+        while self.shared.reads.wait(ONE, None) != Woken::Finished {
+            // Another reader may have been quicker.
+            self.in_hand = self.shared.reads.pop();
+            if let Err(failure) = self.answer(engine.as_mut()) {
+                return Exit::Failed(failure);
+            }
+        }
+        Exit::Drained
+    }
+
+    /// Runs the query in hand. An error means that the connection is of no more use.
+    fn answer(&mut self, engine: &mut dyn ReadEngine) -> Result<(), String> {
+        let Some(ticket) = &self.in_hand else { return Ok(()) };
+        if ticket.is_abandoned() {
+            self.in_hand = None;
+            return Ok(());
+        }
+        let stats = Arc::clone(&self.shared.stats);
+        if Instant::now() >= ticket.deadline {
+            stats::add(&stats.queries_refused, 1);
+            self.in_hand.take().into_iter().for_each(|ticket| ticket.refuse(RefusedBecause::DeadlinePassed));
+            return Ok(());
+        }
+        let result = match &ticket.reply {
+            ReadReply::Rows(reply) => {
+                let mut sink = Collected { rows: Rows::default(), bytes: 0, limits: self.limits, wanted: || !reply.is_closed() };
+                engine.query(&ticket.request, ticket.deadline, &mut sink).map(|()| Some(sink.rows))
+            }
+            ReadReply::Stream(chunks) => {
+                let mut sink = Streamed { chunks, rows: Vec::new(), bytes: 0, deadline: ticket.deadline };
+                engine
+                    .query(&ticket.request, ticket.deadline, &mut sink)
+                    .and_then(|()| sink.flush().map_err(ReadError::from))
+                    .map(|()| None)
+            }
+        };
+        let Some(ticket) = self.in_hand.take() else { return Ok(()) };
+        match result {
+            Ok(rows) => {
+                stats::add(&stats.queries, 1);
+                if let (Some(rows), ReadReply::Rows(reply)) = (rows, ticket.reply) {
+                    // A caller that left in the meantime gets nothing, and that is all right.
+                    let _ = reply.send(Ok(rows));
+                }
+                Ok(())
+            }
+            Err(error) => {
+                stats::add(&stats.queries_failed, 1);
+                let broken = matches!(&error, ReadError::Statement(error) if error.kind == Kind::Storage);
+                let reason = error.to_string();
+                ticket.fail(error);
+                if broken { Err(reason) } else { Ok(()) }
+            }
+        }
+    }
+
+    /// After a panic: the query goes back once, unless some of its rows are already out.
+    fn clear_hand(&mut self) {
+        let Some(mut ticket) = self.in_hand.take() else { return };
+        ticket.crashes += 1;
+        if ticket.crashes == 1 && matches!(ticket.reply, ReadReply::Rows(_)) {
+            self.shared.reads.give_back(std::iter::once(ticket));
+        } else {
+            stats::add(&self.shared.stats.queries_failed, 1);
+            let message = "the reader panicked while it ran this query";
+            ticket.fail(StatementError::new(Kind::Panicked, message).into());
+        }
+    }
+}
+
+impl Actor for ReaderActor {
+    type Context = SyncContext<Self>;
+}
+
+impl Handler<Serve> for ReaderActor {
+    type Result = MessageResult<Serve>;
+
+    fn handle(&mut self, serve: Serve, ctx: &mut Self::Context) -> Self::Result {
+        let run = catch_unwind(AssertUnwindSafe(|| self.work(serve)));
+        let exit = run.unwrap_or_else(|panic| Exit::Failed(panic_message(panic.as_ref())));
+        if !matches!(exit, Exit::Drained) {
+            self.clear_hand();
+            ctx.stop();
+        }
+        MessageResult(exit)
+    }
+}
+
+fn unwanted() -> StatementError {
+    StatementError::new(Kind::StatementTimeout, "the caller did not take the rows in time")
+}
+
+/// Rows held in memory, within the limits.
+struct Collected<F> {
+    rows: Rows,
+    bytes: usize,
+    limits: Limits,
+    wanted: F,
+}
+
+impl<F: Fn() -> bool> RowSink for Collected<F> {
+    fn columns(&mut self, columns: Vec<String>) {
+        self.rows.columns = columns;
+    }
+
+    fn row(&mut self, row: Vec<Value>) -> Result<(), StatementError> {
+        let Limits { max_rows, max_bytes } = self.limits;
+        self.bytes += row.iter().map(Value::size).sum::<usize>();
+        self.rows.rows.push(row);
+        let exceeded = |what: String| Err(StatementError::new(Kind::ResultTooLarge, what));
+        if self.rows.len() > max_rows {
+            return exceeded(format!("more than {max_rows} rows (readers.max_rows); use LIMIT, or stream the result"));
+        }
+        if self.bytes > max_bytes {
+            return exceeded(format!(
+                "more than {max_bytes} bytes (readers.max_result_bytes); select less, or stream the result"
+            ));
+        }
+        if self.rows.len().is_multiple_of(1_000) && !(self.wanted)() { Err(unwanted()) } else { Ok(()) }
+    }
+}
+
+/// Rows passed on in pieces. The channel is short, so a slow receiver slows the query down until its time is up.
+struct Streamed<'a> {
+    chunks: &'a mpsc::Sender<Result<Chunk, ReadError>>,
+    rows: Vec<Vec<Value>>,
+    bytes: usize,
+    deadline: Instant,
+}
+
+impl Streamed<'_> {
+    const ROWS: usize = 256;
+    const BYTES: usize = 64 * 1024;
+
+    fn flush(&mut self) -> Result<(), StatementError> {
+        self.bytes = 0;
+        let rows = std::mem::take(&mut self.rows);
+        if rows.is_empty() { Ok(()) } else { self.send(Chunk::Rows(rows)) }
+    }
+
+    fn send(&self, chunk: Chunk) -> Result<(), StatementError> {
+        /// How long a reader sleeps while its receiver is slow: there is no blocking send with a time limit.
+        const NAP: Duration = Duration::from_millis(1);
+        let mut unsent = Ok(chunk);
+        loop {
+            match self.chunks.try_send(unsent) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Full(chunk)) if Instant::now() < self.deadline => {
+                    unsent = chunk;
+                    std::thread::sleep(NAP);
+                }
+                Err(_) => return Err(unwanted()),
+            }
+        }
+    }
+}
+
+impl RowSink for Streamed<'_> {
+    fn columns(&mut self, columns: Vec<String>) {
+        // A receiver that is gone is noticed with the first rows.
+        let _ = self.send(Chunk::Columns(columns));
+    }
+
+    fn row(&mut self, row: Vec<Value>) -> Result<(), StatementError> {
+        self.bytes += row.iter().map(Value::size).sum::<usize>();
+        self.rows.push(row);
+        if self.rows.len() >= Self::ROWS || self.bytes >= Self::BYTES { self.flush() } else { Ok(()) }
+    }
+}

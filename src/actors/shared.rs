@@ -1,0 +1,110 @@
+//! What the door and the actors share: the queues, the counts, and the news of state and commits.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+
+use super::ticket::{ReadTicket, WriteTicket};
+use crate::engine::WriteOutcome;
+use crate::message::CommitSeq;
+use crate::policy::{AdmissionPolicy, RefusedBecause};
+use crate::queue::Queue;
+use crate::settings::{self, Settings};
+use crate::stats::{State, Stats};
+
+pub(crate) struct Shared {
+    pub(crate) intake: Queue<WriteTicket>,
+    pub(crate) reads: Queue<ReadTicket>,
+    pub(crate) stats: Arc<Stats>,
+    pub(crate) health: watch::Sender<Health>,
+    pub(crate) last_commit: watch::Sender<CommitSeq>,
+    /// Kept while there is no writer: the next one resolves it.
+    doubt: Mutex<Option<Doubt>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Health {
+    pub(crate) state: State,
+    pub(crate) reason: Option<String>,
+}
+
+/// Writes whose COMMIT failed in the storage, and what they become if it is in the file after all.
+pub(crate) struct Doubt {
+    pub(crate) commit: CommitSeq,
+    pub(crate) writes: Vec<(WriteTicket, WriteOutcome)>,
+}
+
+impl Shared {
+    pub(crate) fn new(settings: &Settings, stats: Arc<Stats>) -> Self {
+        let (queue, readers) = (&settings.queue, &settings.readers);
+        Self {
+            intake: Queue::new(AdmissionPolicy {
+                max_items: queue.max_writes.get(),
+                max_bytes: settings::bytes(queue.max_bytes),
+                overflow: queue.overflow,
+            }),
+            reads: Queue::new(AdmissionPolicy {
+                max_items: readers.max_queue.get(),
+                max_bytes: settings::bytes(readers.max_queue_bytes),
+                overflow: readers.overflow,
+            }),
+            stats,
+            health: watch::Sender::new(Health { state: State::Starting, reason: None }),
+            last_commit: watch::Sender::new(CommitSeq::default()),
+            doubt: Mutex::new(None),
+        }
+    }
+
+    pub(crate) fn put_doubt(&self, doubt: Doubt) {
+        *self.doubt.lock().unwrap_or_else(PoisonError::into_inner) = Some(doubt);
+    }
+
+    pub(crate) fn take_doubt(&self) -> Option<Doubt> {
+        self.doubt.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Tells of a state, unless the database has reached its end.
+    pub(crate) fn tell(&self, state: State, reason: Option<String>) {
+        self.health.send_if_modified(|health| {
+            let is_final = match health.state {
+                State::Stopped | State::Failed => true,
+                State::ShuttingDown => !matches!(state, State::Stopped | State::Failed),
+                _ => false,
+            };
+            if !is_final {
+                *health = Health { state, reason };
+            }
+            !is_final
+        });
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.health.borrow().state == State::Failed
+    }
+
+    /// Refuses from now on, and lets the actors finish what is queued.
+    pub(crate) fn close(&self) {
+        self.tell(State::ShuttingDown, None);
+        self.intake.close(RefusedBecause::ShuttingDown);
+        self.reads.close(RefusedBecause::ShuttingDown);
+    }
+
+    /// Answers all that is queued with a refusal. How many writes there were.
+    pub(crate) fn refuse_all(&self, because: RefusedBecause) -> usize {
+        self.intake.close(because);
+        self.reads.close(because);
+        let writes = self.intake.drain();
+        let refused = writes.len();
+        writes.into_iter().for_each(|ticket| ticket.refuse(because));
+        self.reads.drain().into_iter().for_each(|ticket| ticket.refuse(because));
+        refused
+    }
+
+    /// There will be no writer to resolve a doubt.
+    pub(crate) fn give_up_doubt(&self, reason: &str) {
+        if let Some(doubt) = self.take_doubt() {
+            tracing::error!(commit = doubt.commit.0, writes = doubt.writes.len(), "a commit stays in doubt");
+            doubt.writes.into_iter().for_each(|(ticket, _)| ticket.in_doubt(reason));
+        }
+    }
+}

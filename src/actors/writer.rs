@@ -1,0 +1,245 @@
+//! `WriterActor`: the only one that writes. It lives on a thread of its own and wakes when there is a write in the
+//! queue; it collects a batch, has the engine commit it, and answers each caller. Its one message is `Collect`, and the
+//! handler runs until the queue is closed or something fails.
+//!
+//! Whatever ends the run, nothing it held is lost: what the engine settled is answered, a COMMIT in doubt is left for
+//! the next writer to resolve, and the rest goes back to the head of the queue.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use actix::{Actor, ActorContext, Addr, Handler, MessageResult, SyncArbiter, SyncContext};
+
+use super::shared::{Doubt, Shared};
+use super::ticket::WriteTicket;
+use super::{Collect, Exit, panic_message};
+use crate::engine::{Engine, EngineFailure, Occasion, Outcomes, WriteEngine};
+use crate::error::{StatementError, StatementErrorKind};
+use crate::policy::{BatchPolicy, FlushReason, Load, Pending, RefusedBecause, Traffic, Verdict};
+use crate::queue::{ONE, Queued, Woken};
+use crate::settings::{self, WriterSettings};
+use crate::stats;
+
+pub(crate) struct WriterActor {
+    shared: Arc<Shared>,
+    engine: Arc<dyn Engine>,
+    policy: BatchPolicy,
+    hand: Hand,
+    traffic: Traffic,
+}
+
+/// The writes taken from the queue and not answered yet.
+#[derive(Default)]
+struct Hand {
+    tickets: Vec<WriteTicket>,
+    outcomes: Outcomes,
+}
+
+impl WriterActor {
+    /// Starts the thread; it does nothing until it is told to.
+    pub(crate) fn start(shared: &Arc<Shared>, engine: &Arc<dyn Engine>, settings: &WriterSettings) -> Addr<Self> {
+        let policy = BatchPolicy {
+            max_writes: settings.max_batch_writes.get(),
+            max_bytes: settings::bytes(settings.max_batch_bytes),
+            linger: settings.linger,
+            max_linger: settings.max_linger,
+        };
+        let (shared, engine) = (Arc::clone(shared), Arc::clone(engine));
+        let thread = || std::thread::Builder::new().name("actix-sqlite-writer".into());
+        SyncArbiter::start_with_thread_builder(1, thread, move || Self {
+            shared: Arc::clone(&shared),
+            engine: Arc::clone(&engine),
+            policy,
+            hand: Hand::default(),
+            traffic: Traffic::default(),
+        })
+    }
+
+    /// Opens a connection and commits batches until the queue is closed and empty.
+    fn work(&mut self, collect: Collect) -> Exit {
+        let mut engine = match self.engine.open_writer() {
+            Ok(engine) => engine,
+            Err(error) => return Exit::CannotOpen(error),
+        };
+        match self.work_with(engine.as_mut(), collect) {
+            Ok(()) => Exit::Drained,
+            Err(error) => Exit::Failed(error.to_string()),
+        }
+    }
+
+    fn work_with(&mut self, engine: &mut dyn WriteEngine, collect: Collect) -> Result<(), EngineFailure> {
+        self.resolve_doubt(engine)?;
+        self.shared.last_commit.send_replace(engine.last_commit());
+        // Nobody listens any more only if the supervisor is gone, and then the queue is closed too.
+        let _ = collect.ready.send(());
+        while self.shared.intake.wait(ONE, None) != Woken::Finished {
+            let reason = self.collect_batch();
+            self.drop_the_late();
+            if !self.hand.tickets.is_empty() {
+                self.commit_batch(engine, reason)?;
+            }
+        }
+        engine.maintain(Occasion::Close)
+    }
+
+    /// A COMMIT failed under the writer before this one. Either it is in the file all the same, or it never will be.
+    fn resolve_doubt(&self, engine: &mut dyn WriteEngine) -> Result<(), EngineFailure> {
+        let Some(doubt) = self.shared.take_doubt() else { return Ok(()) };
+        if engine.last_commit() < doubt.commit {
+            tracing::info!(commit = doubt.commit.0, "a commit that failed is not in the file; its writes run again");
+            self.shared.intake.give_back(doubt.writes.into_iter().map(|(ticket, _)| ticket));
+            return Ok(());
+        }
+        if let Err(error) = engine.make_durable() {
+            self.shared.put_doubt(doubt);
+            return Err(error);
+        }
+        tracing::info!(commit = doubt.commit.0, "a commit that failed is in the file; its writes are acknowledged");
+        doubt.writes.into_iter().for_each(|(ticket, outcome)| ticket.answer(outcome));
+        Ok(())
+    }
+
+    /// Takes writes into the hand until the policy says to commit, and why.
+    fn collect_batch(&mut self) -> FlushReason {
+        let since = Instant::now();
+        let intake = &self.shared.intake;
+        let (policy, traffic) = (&self.policy, self.traffic);
+        let mut pending = Pending { writes: 0, bytes: 0, since, flush_requested: false };
+        let mut now = since;
+        loop {
+            let mut verdict = Verdict::Take;
+            intake.take_while(&mut self.hand.tickets, |hand, behind| {
+                if let Some(last) = hand.get(pending.writes) {
+                    pending.writes += 1;
+                    pending.bytes += last.size();
+                    pending.flush_requested |= last.is_urgent();
+                }
+                verdict = match hand.first() {
+                    Some(first) if pending.writes >= policy.max_writes_after(first.crashes) => {
+                        Verdict::Flush(FlushReason::Writes)
+                    }
+                    _ => policy.decide(pending, behind, traffic, now),
+                };
+                verdict == Verdict::Take
+            });
+            match verdict {
+                Verdict::Flush(reason) => return reason,
+                Verdict::Take => return FlushReason::Idle,
+                Verdict::Wait { until } => {
+                    let wanted = policy.wanted(pending, traffic);
+                    intake.wait(Load { items: wanted.writes, bytes: wanted.bytes }, Some(until));
+                    now = Instant::now();
+                }
+            }
+        }
+    }
+
+    /// Not executed: whose caller has left, or whose time is up.
+    fn drop_the_late(&mut self) {
+        let now = Instant::now();
+        let is_late = |ticket: &mut WriteTicket| ticket.is_abandoned() || ticket.is_overdue(now);
+        for ticket in self.hand.tickets.extract_if(.., is_late) {
+            stats::add(&self.shared.stats.writes_abandoned, 1);
+            ticket.refuse(RefusedBecause::DeadlinePassed);
+        }
+    }
+
+    fn commit_batch(
+        &mut self,
+        engine: &mut dyn WriteEngine,
+        reason: FlushReason,
+    ) -> Result<(), EngineFailure> {
+        let begun = Instant::now();
+        let Hand { tickets, outcomes } = &mut self.hand;
+        *outcomes = Outcomes::for_writes(tickets.len());
+        let writes: Vec<_> = tickets.iter().map(|ticket| &ticket.request).collect();
+        let result = engine.commit(&writes, outcomes);
+        fail::fail_point!("after_commit");
+        self.traffic = Traffic { last_batch: tickets.len(), last_commit: begun.elapsed() };
+        tracing::debug!(
+            writes = tickets.len(),
+            reason = reason.name(),
+            micros = self.traffic.last_commit.as_micros(),
+            "batch"
+        );
+        self.shared.stats.batch(tickets.len(), reason);
+        if result.is_ok() {
+            self.shared.last_commit.send_replace(engine.last_commit());
+            self.answer_settled();
+            return engine.maintain(Occasion::Commit);
+        }
+        result
+    }
+
+    /// Answers what is final, and keeps the rest in hand.
+    fn answer_settled(&mut self) {
+        let Hand { tickets, outcomes } = std::mem::take(&mut self.hand);
+        let stats = &self.shared.stats;
+        stats::add(&stats.commits, outcomes.commits);
+        stats::add(&stats.replayed_batches, usize::from(outcomes.replayed));
+        let (mut committed, mut failed) = (0, 0);
+        let mut in_doubt = outcomes.in_doubt;
+        let doubtful = in_doubt.as_ref().map_or(0..0, |doubt| doubt.first..doubt.first + doubt.outcomes.len());
+        let mut doubted = Vec::new();
+        let settled = outcomes.settled.into_iter().chain(std::iter::repeat_with(|| None));
+        for (place, (ticket, outcome)) in tickets.into_iter().zip(settled).enumerate() {
+            match outcome {
+                Some(outcome) => {
+                    *(if outcome.is_ok() { &mut committed } else { &mut failed }) += 1;
+                    ticket.answer(outcome);
+                }
+                None if doubtful.contains(&place) => doubted.push(ticket),
+                None => self.hand.tickets.push(ticket),
+            }
+        }
+        stats::add(&stats.writes_committed, committed);
+        stats::add(&stats.writes_failed, failed);
+        if let Some(doubt) = in_doubt.take() {
+            let writes = doubted.into_iter().zip(doubt.outcomes).collect();
+            self.shared.put_doubt(Doubt { commit: doubt.commit, writes });
+        }
+    }
+
+    /// After a failure: answers what is final and gives the rest back. A write that was alone in the hand of every
+    /// writer that panicked is the reason they did, and is not tried again.
+    fn clear_hand(&mut self, panicked: bool) {
+        self.answer_settled();
+        let mut tickets = std::mem::take(&mut self.hand.tickets);
+        if panicked {
+            tickets.iter_mut().for_each(|ticket| ticket.crashes += 1);
+            let alone_is_enough = |ticket: &WriteTicket| self.policy.max_writes_after(ticket.crashes - 1) == 1;
+            if let [ticket] = tickets.as_slice()
+                && alone_is_enough(ticket)
+                && ticket.crashes > 1
+            {
+                let message = "the writer panicked whenever it ran this write; it left nothing behind";
+                let error = StatementError::new(StatementErrorKind::Panicked, message);
+                stats::add(&self.shared.stats.writes_failed, 1);
+                tickets.drain(..).for_each(|ticket| ticket.answer(Err(error.clone().into())));
+            }
+        }
+        stats::add(&self.shared.stats.writes_given_back, tickets.len());
+        self.shared.intake.give_back(tickets.into_iter());
+    }
+}
+
+impl Actor for WriterActor {
+    type Context = SyncContext<Self>;
+}
+
+impl Handler<Collect> for WriterActor {
+    type Result = MessageResult<Collect>;
+
+    fn handle(&mut self, collect: Collect, ctx: &mut Self::Context) -> Self::Result {
+        let run = catch_unwind(AssertUnwindSafe(|| self.work(collect)));
+        let panicked = run.is_err();
+        let exit = run.unwrap_or_else(|panic| Exit::Failed(panic_message(panic.as_ref())));
+        if !matches!(exit, Exit::Drained) {
+            self.clear_hand(panicked);
+            // The arbiter builds a fresh actor; it waits for the supervisor's word.
+            ctx.stop();
+        }
+        MessageResult(exit)
+    }
+}

@@ -1,0 +1,260 @@
+//! The door: the one way into a database, as a handle that any thread may hold.
+
+mod actor;
+mod open;
+mod shutdown;
+mod status;
+mod stream;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::de::DeserializeOwned;
+use tokio::sync::oneshot;
+
+pub use actor::{DatabaseActor, Flush, GetStatus};
+pub use open::DatabaseBuilder;
+pub use shutdown::ShutdownReport;
+pub use stream::RowStream;
+
+use crate::actors::shared::Shared;
+use crate::actors::ticket::{ReadReply, ReadTicket, WriteTicket};
+use crate::engine::WriteOutcome;
+use crate::error::{ReadError, Refusal, StartError, WriteError};
+use crate::message::{
+    CommitSeq, Committed, Execute, Extent, Query, QueryOne, ReadRequest, Receipt, Row, Rows, Transaction,
+    TransactionReceipt, WriteRequest,
+};
+use crate::queue::Pushed;
+use crate::settings::Settings;
+use crate::stats;
+
+/// A handle to an open database: cheap to clone, usable from any thread.
+///
+/// Writes go to one writer, which commits them in groups; reads go to a pool. Neither blocks the caller's thread. When
+/// the last handle is dropped, what is queued is committed and the file is closed; [`Database::shutdown`] does the same
+/// and tells how it went.
+#[derive(Clone)]
+pub struct Database {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    settings: Settings,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.shared.close();
+    }
+}
+
+impl Database {
+    /// Opens the file that the settings name, with everything at work when it returns.
+    ///
+    /// # Errors
+    /// [`StartError`] says why it cannot be opened; nothing in it was changed then.
+    pub async fn open(settings: Settings) -> Result<Self, StartError> {
+        DatabaseBuilder::new(settings).open().await
+    }
+
+    /// For more than settings, such as migrations of one's own.
+    pub fn builder(settings: Settings) -> DatabaseBuilder {
+        DatabaseBuilder::new(settings)
+    }
+
+    /// Commits one statement: a text, a text with parameters as a tuple, or an [`Execute`].
+    ///
+    /// The write takes its place in the queue when the future is first polled. A future that is dropped before the
+    /// write's turn takes the write back.
+    ///
+    /// # Errors
+    /// [`WriteError`]: the write was not executed, or, in the one case that says so, its outcome is unknown.
+    pub async fn execute(&self, write: impl Into<Execute>) -> Result<Receipt, WriteError> {
+        self.submit(write.into()).outcome().await.map(Receipt::from)
+    }
+
+    /// Commits several statements, all or none.
+    ///
+    /// # Errors
+    /// [`WriteError`], as for [`Database::execute`].
+    pub async fn transaction(&self, transaction: Transaction) -> Result<TransactionReceipt, WriteError> {
+        self.submit(transaction).outcome().await
+    }
+
+    /// Runs one statement that reads, and returns its rows.
+    ///
+    /// The rows show every write that was acknowledged before this was called.
+    ///
+    /// # Errors
+    /// [`ReadError`] says why there are no rows.
+    pub async fn query(&self, query: impl Into<Query>) -> Result<Rows, ReadError> {
+        self.read(query.into(), Extent::Limited).await
+    }
+
+    /// Runs one statement that reads, and returns its first row.
+    ///
+    /// # Errors
+    /// [`ReadError`] says why there is no answer; no row at all is `None`.
+    pub async fn query_one(&self, query: impl Into<Query>) -> Result<Option<Row>, ReadError> {
+        let rows = self.read(query.into(), Extent::First).await?;
+        Ok(rows.rows.into_iter().next().map(|values| Row { columns: rows.columns, values }))
+    }
+
+    /// Runs one statement that reads, and returns each row as a `T`: a struct by column names, a tuple by position, or
+    /// a plain type if there is one column.
+    ///
+    /// # Errors
+    /// [`ReadError`], also if a row does not fit the type.
+    pub async fn query_as<T: DeserializeOwned>(&self, query: impl Into<Query>) -> Result<Vec<T>, ReadError> {
+        self.query(query).await?.deserialize()
+    }
+
+    /// Runs one statement that reads, and returns its rows as they come, however many. The time limit holds; the limits
+    /// in rows and bytes do not.
+    ///
+    /// # Errors
+    /// [`ReadError`] if it fails before the first row.
+    pub async fn query_stream(&self, query: impl Into<Query>) -> Result<RowStream, ReadError> {
+        let query = query.into();
+        let deadline = self.read_deadline(&query);
+        self.wait_for_commit(&query, deadline).await?;
+        let (chunks, stream) = RowStream::channel();
+        let request = ReadRequest { statement: query.statement, extent: Extent::Unlimited };
+        self.push_read(ReadTicket::new(request, ReadReply::Stream(chunks), deadline));
+        stream.begin().await
+    }
+
+    /// Returns when every write that was queued before is committed or has failed; a batch that waits for company is
+    /// committed at once.
+    ///
+    /// # Errors
+    /// [`WriteError`] if the database is closed or failed.
+    pub async fn flush(&self) -> Result<CommitSeq, WriteError> {
+        let ticket = WriteTicket::new(WriteRequest::flush(), None);
+        self.push_write(ticket).outcome().await.map(|committed| committed.commit)
+    }
+
+    /// The number of the last COMMIT.
+    pub fn last_commit(&self) -> CommitSeq {
+        *self.inner.shared.last_commit.borrow()
+    }
+
+    /// The settings it was opened with.
+    pub fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
+    /// Puts a write into the queue at once, to be awaited later.
+    pub(crate) fn submit(&self, write: impl Submit) -> PendingWrite {
+        let deadline = write.timeout().map(|timeout| Instant::now() + timeout);
+        self.push_write(WriteTicket::new(write.into_request(), deadline))
+    }
+
+    fn push_write(&self, (ticket, answer): (WriteTicket, oneshot::Receiver<WriteOutcome>)) -> PendingWrite {
+        match self.inner.shared.intake.push(ticket) {
+            Ok(Pushed::Entered) => PendingWrite { answer, waiting: None },
+            Ok(Pushed::Waiting(admitted)) => PendingWrite { answer, waiting: Some(admitted) },
+            Err((ticket, because)) => {
+                stats::add(&self.inner.shared.stats.writes_refused, 1);
+                ticket.refuse(because);
+                PendingWrite { answer, waiting: None }
+            }
+        }
+    }
+
+    async fn read(&self, query: Query, extent: Extent) -> Result<Rows, ReadError> {
+        let deadline = self.read_deadline(&query);
+        self.wait_for_commit(&query, deadline).await?;
+        let (reply, rows) = oneshot::channel();
+        let request = ReadRequest { statement: query.statement, extent };
+        self.push_read(ReadTicket::new(request, ReadReply::Rows(reply), deadline));
+        rows.await.unwrap_or_else(|_| Err(stopped().into()))
+    }
+
+    fn push_read(&self, ticket: ReadTicket) {
+        if let Err((ticket, because)) = self.inner.shared.reads.push(ticket) {
+            stats::add(&self.inner.shared.stats.queries_refused, 1);
+            ticket.refuse(because);
+        }
+    }
+
+    fn read_deadline(&self, query: &Query) -> Instant {
+        let longest = self.inner.settings.readers.query_timeout;
+        Instant::now() + query.timeout.map_or(longest, |timeout| timeout.min(longest))
+    }
+
+    /// Returns when the commit that the query asks for can be seen.
+    async fn wait_for_commit(&self, query: &Query, deadline: Instant) -> Result<(), ReadError> {
+        let Some(wanted) = query.min_commit else { return Ok(()) };
+        let mut news = self.inner.shared.last_commit.subscribe();
+        let reached = news.wait_for(|last| *last >= wanted);
+        let in_time = actix_rt::time::timeout(deadline.saturating_duration_since(Instant::now()), reached).await.is_ok();
+        if in_time {
+            return Ok(());
+        }
+        Err(ReadError::CommitNotReached { wanted: wanted.0, last: self.last_commit().0 })
+    }
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Database").field("path", &self.inner.settings.database.path).finish_non_exhaustive()
+    }
+}
+
+/// A write that can be put into the queue.
+pub(crate) trait Submit {
+    fn timeout(&self) -> Option<std::time::Duration>;
+    fn into_request(self) -> WriteRequest;
+}
+
+impl Submit for Execute {
+    fn timeout(&self) -> Option<std::time::Duration> {
+        self.timeout
+    }
+
+    fn into_request(self) -> WriteRequest {
+        self.into()
+    }
+}
+
+impl Submit for Transaction {
+    fn timeout(&self) -> Option<std::time::Duration> {
+        self.timeout
+    }
+
+    fn into_request(self) -> WriteRequest {
+        self.into()
+    }
+}
+
+/// A write in the queue. Dropping it takes the write back, if its turn has not come.
+pub(crate) struct PendingWrite {
+    answer: oneshot::Receiver<WriteOutcome>,
+    waiting: Option<oneshot::Receiver<()>>,
+}
+
+impl PendingWrite {
+    /// Told when the write has entered the queue, if it found it full.
+    pub(crate) fn take_waiting(&mut self) -> Option<oneshot::Receiver<()>> {
+        self.waiting.take()
+    }
+
+    pub(crate) async fn outcome(self) -> Result<Committed, WriteError> {
+        // A ticket is always answered; only the end of the process takes it away.
+        self.answer.await.unwrap_or_else(|_| Err(WriteError::Unknown("the writer's thread is gone".into())))
+    }
+}
+
+fn stopped() -> Refusal {
+    Refusal::new(crate::policy::RefusedBecause::ShuttingDown)
+}
+
+impl QueryOne {
+    /// A read of the first row.
+    pub fn new(query: impl Into<Query>) -> Self {
+        Self(query.into())
+    }
+}

@@ -1,0 +1,94 @@
+//! The database at a glance.
+
+use super::Database;
+use crate::queue::{Queue, Queued};
+use crate::stats::{
+    DatabaseStatus, QueueStatus, ReadersStatus, State, Status, WriterStatus, get,
+};
+
+impl Database {
+    /// State, queues and counts. Asks nobody, so it answers whatever the actors are doing.
+    pub fn status(&self) -> Status {
+        let (shared, settings) = (&self.inner.shared, &self.inner.settings);
+        let stats = &shared.stats;
+        let health = shared.health.borrow().clone();
+        let (queue, readers) = (&settings.queue, &settings.readers);
+        Status {
+            state: health.state,
+            reason: health.reason.or_else(|| stats.last_error()),
+            uptime_seconds: stats.started.elapsed().as_secs_f64(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            database: self.database_status(),
+            queue: queue_status(
+                &shared.intake,
+                (queue.max_writes.get(), queue.max_bytes),
+                get(&stats.writes_refused),
+            ),
+            writer: WriterStatus {
+                last_commit: self.last_commit().0,
+                commits: get(&stats.commits),
+                batches: get(&stats.batches),
+                largest_batch: get(&stats.largest_batch),
+                committed: get(&stats.writes_committed),
+                failed: get(&stats.writes_failed),
+                abandoned: get(&stats.writes_abandoned),
+                given_back: get(&stats.writes_given_back),
+                replayed_batches: get(&stats.replayed_batches),
+                flushes: stats.flushes(),
+                restarts: get(&stats.writer_restarts),
+            },
+            readers: ReadersStatus {
+                threads: readers.thread_count(),
+                queue: queue_status(
+                    &shared.reads,
+                    (readers.max_queue.get(), readers.max_queue_bytes),
+                    get(&stats.queries_refused),
+                ),
+                queries: get(&stats.queries),
+                failed: get(&stats.queries_failed),
+                restarts: get(&stats.reader_restarts),
+            },
+        }
+    }
+
+    /// Whether reads and writes are served right now.
+    pub fn is_running(&self) -> bool {
+        self.inner.shared.health.borrow().state == State::Running
+    }
+
+    /// Returns when the database has failed for good, with the reason, or was shut down.
+    pub async fn ended(&self) -> Option<String> {
+        let mut news = self.inner.shared.health.subscribe();
+        match news.wait_for(|health| matches!(health.state, State::Failed | State::Stopped)).await {
+            Ok(health) => health.reason.clone(),
+            Err(_) => None,
+        }
+    }
+
+    fn database_status(&self) -> DatabaseStatus {
+        let (stats, settings) = (&self.inner.shared.stats, &self.inner.settings.database);
+        let size = |path: &std::path::Path| std::fs::metadata(path).map_or(0, |file| file.len());
+        let mut wal = settings.path.as_os_str().to_owned();
+        wal.push("-wal");
+        DatabaseStatus {
+            path: settings.path.display().to_string(),
+            bytes: size(&settings.path),
+            wal_bytes: size(wal.as_ref()),
+            sqlite_version: rusqlite::version().to_owned(),
+            synchronous: format!("{:?}", settings.synchronous).to_lowercase(),
+            checkpoints: get(&stats.checkpoints),
+            checkpoints_busy: get(&stats.checkpoints_busy),
+            checkpoints_failed: get(&stats.checkpoints_failed),
+        }
+    }
+}
+
+fn queue_status<T: Queued>(
+    queue: &Queue<T>,
+    (max_length, max_bytes): (usize, bytesize::ByteSize),
+    refused: u64,
+) -> QueueStatus {
+    let (load, waiting) = queue.load();
+    let max_bytes = crate::settings::bytes(max_bytes);
+    QueueStatus { length: load.items, bytes: load.bytes, waiting, max_length, max_bytes, refused }
+}

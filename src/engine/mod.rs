@@ -1,0 +1,95 @@
+//! HOW: what the actors ask of a storage engine. Blocking, one batch in, an outcome for each write out.
+//!
+//! The trait is the seam for an engine that is remote or replicated; `sqlite` is the one there is.
+
+pub(crate) mod sqlite;
+
+use crate::error::{ReadError, StartError, StatementError, WriteError};
+use crate::message::{CommitSeq, Committed, ReadRequest, Value, WriteRequest};
+
+/// What the actors need to open their connections, again after each failure.
+pub(crate) trait Engine: Send + Sync + 'static {
+    fn open_writer(&self) -> Result<Box<dyn WriteEngine>, StartError>;
+    fn open_reader(&self) -> Result<Box<dyn ReadEngine>, StartError>;
+}
+
+/// One writer's connection.
+pub(crate) trait WriteEngine {
+    /// The number of the last COMMIT in the file.
+    fn last_commit(&self) -> CommitSeq;
+
+    /// Commits the writes in order, each succeeding or failing alone. `outcomes` has a place for each write and is
+    /// filled only with what is final, so that whatever is empty after an error, or a panic, may be run again.
+    fn commit(&mut self, writes: &[&WriteRequest], outcomes: &mut Outcomes) -> Result<(), EngineFailure>;
+
+    /// Makes durable what is in the file, after a COMMIT that failed turned out to be there.
+    fn make_durable(&mut self) -> Result<(), EngineFailure>;
+
+    /// Keeps the log short and the idempotency keys few.
+    fn maintain(&mut self, occasion: Occasion) -> Result<(), EngineFailure>;
+}
+
+/// One reader's connection.
+pub(crate) trait ReadEngine {
+    /// Runs a query and hands its rows to `sink`. `deadline` ends it.
+    fn query(
+        &mut self,
+        request: &ReadRequest,
+        deadline: std::time::Instant,
+        sink: &mut dyn RowSink,
+    ) -> Result<(), ReadError>;
+}
+
+/// Where the rows of a query go.
+pub(crate) trait RowSink {
+    fn columns(&mut self, columns: Vec<String>);
+    /// An error means that nobody wants the rest.
+    fn row(&mut self, row: Vec<Value>) -> Result<(), StatementError>;
+}
+
+/// When maintenance is called for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Occasion {
+    /// After a batch.
+    Commit,
+    /// Before the connection is closed for good.
+    Close,
+}
+
+pub(crate) type WriteOutcome = Result<Committed, WriteError>;
+
+/// The outcomes of a batch, one place a write.
+#[derive(Debug, Default)]
+pub(crate) struct Outcomes {
+    /// Final: to be answered whatever happens next.
+    pub(crate) settled: Vec<Option<WriteOutcome>>,
+    /// What the writes from this place on become if, after a COMMIT that failed, this commit turns out to be in the
+    /// file after all.
+    pub(crate) in_doubt: Option<InDoubt>,
+    /// COMMITs that succeeded.
+    pub(crate) commits: usize,
+    /// Whether a write had to be isolated from its neighbours.
+    pub(crate) replayed: bool,
+}
+
+/// A COMMIT that failed in the storage: the writes of a run of places that may be there or not.
+#[derive(Debug)]
+pub(crate) struct InDoubt {
+    pub(crate) commit: CommitSeq,
+    pub(crate) first: usize,
+    pub(crate) outcomes: Vec<WriteOutcome>,
+}
+
+impl Outcomes {
+    pub(crate) fn for_writes(count: usize) -> Self {
+        Self { settled: (0..count).map(|_| None).collect(), ..Self::default() }
+    }
+}
+
+/// Why a connection cannot go on; the supervisor opens another one.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EngineFailure {
+    /// The storage failed under a statement or a COMMIT.
+    #[error("{0}")]
+    Storage(String),
+}

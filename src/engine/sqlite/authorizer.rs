@@ -1,0 +1,158 @@
+//! What SQL of callers may do (<https://sqlite.org/c3ref/set_authorizer.html>): anything with their own tables, nothing
+//! with transactions, other files, the connection's settings or the engine's own tables.
+//!
+//! `sqlite3_stmt_readonly` would not do: BEGIN, ATTACH and some PRAGMAs pass it.
+
+use std::cell::Cell;
+
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+
+/// Prefix of the engine's own tables.
+pub(super) const OWN_PREFIX: &str = "_actix_sqlite_";
+
+thread_local! {
+    /// Whether the engine's own SQL is being prepared on this thread. A connection lives on one thread, and SQLite
+    /// calls the authorizer on the thread that prepares.
+    static TRUSTED: Cell<bool> = const { Cell::new(false) };
+    /// What was refused last, for the error message: SQLite itself only says "not authorized".
+    static REFUSED: Cell<Option<String>> = const { Cell::new(None) };
+}
+
+/// While it lives, the engine's own SQL may do what callers' may not.
+pub(super) struct Trusted(());
+
+impl Trusted {
+    pub(super) fn begin() -> Self {
+        TRUSTED.set(true);
+        Self(())
+    }
+}
+
+impl Drop for Trusted {
+    fn drop(&mut self) {
+        TRUSTED.set(false);
+    }
+}
+
+/// What was refused since this was last asked.
+pub(super) fn take_refused() -> Option<String> {
+    REFUSED.take()
+}
+
+/// PRAGMAs that only tell, or that only help.
+const READING_PRAGMAS: &[&str] = &[
+    "application_id",
+    "collation_list",
+    "compile_options",
+    "data_version",
+    "encoding",
+    "foreign_key_check",
+    "foreign_key_list",
+    "foreign_keys",
+    "freelist_count",
+    "function_list",
+    "index_info",
+    "index_list",
+    "index_xinfo",
+    "integrity_check",
+    "journal_mode",
+    "module_list",
+    "page_count",
+    "page_size",
+    "pragma_list",
+    "quick_check",
+    "schema_version",
+    "synchronous",
+    "table_info",
+    "table_list",
+    "table_xinfo",
+    "user_version",
+];
+
+/// Of these the argument names what is told about; with any other PRAGMA an argument sets something.
+const PRAGMAS_WITH_ARGUMENT: &[&str] = &[
+    "foreign_key_check",
+    "foreign_key_list",
+    "index_info",
+    "index_list",
+    "index_xinfo",
+    "integrity_check",
+    "quick_check",
+    "table_info",
+    "table_list",
+    "table_xinfo",
+];
+
+/// PRAGMAs that write something a caller may own.
+const WRITING_PRAGMAS: &[&str] = &["application_id", "user_version", "optimize"];
+
+pub(super) fn writer(context: AuthContext<'_>) -> Authorization {
+    decide(context, WRITING_PRAGMAS)
+}
+
+pub(super) fn reader(context: AuthContext<'_>) -> Authorization {
+    decide(context, &[])
+}
+
+fn decide(context: AuthContext<'_>, writing_pragmas: &[&str]) -> Authorization {
+    if TRUSTED.get() {
+        return Authorization::Allow;
+    }
+    match refusal(&context, writing_pragmas) {
+        None => Authorization::Allow,
+        Some(reason) => {
+            REFUSED.set(Some(reason));
+            Authorization::Deny
+        }
+    }
+}
+
+fn refusal(context: &AuthContext<'_>, writing_pragmas: &[&str]) -> Option<String> {
+    use AuthAction as A;
+    let transactions = "transaction control is not for statements; send a transaction instead";
+    let temporary = "temporary objects live on one connection, and no caller has one of its own; use a table";
+    match context.action {
+        A::Transaction { .. } | A::Savepoint { .. } => Some(transactions.into()),
+        A::Attach { .. } | A::Detach { .. } => Some("ATTACH, DETACH and VACUUM INTO are not allowed".into()),
+        A::CreateTempIndex { .. }
+        | A::CreateTempTable { .. }
+        | A::CreateTempTrigger { .. }
+        | A::CreateTempView { .. } => Some(temporary.into()),
+        A::Pragma { pragma_name, pragma_value } => {
+            let is_in = |list: &[&str]| list.iter().any(|name| name.eq_ignore_ascii_case(pragma_name));
+            let allowed = is_in(writing_pragmas)
+                || (is_in(READING_PRAGMAS) && (pragma_value.is_none() || is_in(PRAGMAS_WITH_ARGUMENT)));
+            (!allowed).then(|| match pragma_value {
+                Some(_) => format!("PRAGMA {pragma_name} with a value is not allowed; see the settings"),
+                None => format!("PRAGMA {pragma_name} is not allowed"),
+            })
+        }
+        A::Function { function_name } if function_name.eq_ignore_ascii_case("load_extension") => {
+            Some("load_extension is not allowed".into())
+        }
+        A::Insert { table_name }
+        | A::Update { table_name, .. }
+        | A::Delete { table_name }
+        | A::Read { table_name, .. }
+        | A::CreateTable { table_name }
+        | A::DropTable { table_name }
+        | A::AlterTable { table_name, .. }
+        | A::CreateTrigger { table_name, .. }
+        | A::CreateIndex { table_name, .. }
+        | A::DropIndex { table_name, .. }
+        | A::CreateVtable { table_name, .. }
+            if is_own(table_name) =>
+        {
+            Some(format!("{table_name} belongs to the engine"))
+        }
+        A::CreateView { view_name } if is_own(view_name) => {
+            Some(format!("names that begin with {OWN_PREFIX} belong to the engine"))
+        }
+        A::Unknown { code, .. } => Some(format!("action {code} is not allowed")),
+        _ => None,
+    }
+}
+
+fn is_own(name: &str) -> bool {
+    name.get(..OWN_PREFIX.len()).is_some_and(|prefix| prefix.eq_ignore_ascii_case(OWN_PREFIX))
+}

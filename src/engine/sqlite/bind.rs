@@ -1,0 +1,96 @@
+//! Gives a prepared statement its parameters, each exactly once, and turns its rows into values.
+
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Row, Statement as Prepared, ToSql};
+
+use super::errors::statement_error;
+use crate::error::{StatementError, StatementErrorKind as Kind};
+use crate::message::{Params, Value};
+
+impl ToSql for Value {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Null => ValueRef::Null,
+            Self::Integer(integer) => ValueRef::Integer(*integer),
+            Self::Real(real) => ValueRef::Real(*real),
+            Self::Text(text) => ValueRef::Text(text.as_bytes()),
+            Self::Blob(bytes) => ValueRef::Blob(bytes),
+        }))
+    }
+}
+
+fn invalid(message: String) -> StatementError {
+    StatementError::new(Kind::InvalidParams, message)
+}
+
+pub(super) fn bind(prepared: &mut Prepared<'_>, params: &Params) -> Result<(), StatementError> {
+    let wanted = prepared.parameter_count();
+    match params {
+        Params::Positional(values) => {
+            if values.len() != wanted {
+                return Err(invalid(format!(
+                    "the statement has {wanted} parameters, {} were given",
+                    values.len()
+                )));
+            }
+            for (index, value) in values.iter().enumerate() {
+                prepared.raw_bind_parameter(index + 1, value).map_err(|error| statement_error(&error))?;
+            }
+        }
+        Params::Named(values) => {
+            for index in 1..=wanted {
+                let name = prepared.parameter_name(index).ok_or_else(|| {
+                    invalid(format!("parameter {index} has no name; give the parameters as an array"))
+                })?;
+                let value = values.get(name).or_else(|| values.get(name.get(1..).unwrap_or_default()));
+                let value = value.ok_or_else(|| invalid(format!("no value was given for parameter {name}")))?.clone();
+                prepared.raw_bind_parameter(index, value).map_err(|error| statement_error(&error))?;
+            }
+            if values.len() != wanted {
+                let known = |name: &str| (1..=wanted).any(|index| {
+                    prepared.parameter_name(index).is_some_and(|known| known == name || known.get(1..) == Some(name))
+                });
+                let unknown = values.keys().find(|name| !known(name)).map_or("", String::as_str);
+                return Err(invalid(format!("the statement has no parameter {unknown:?}")));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A statement of blanks and comments is prepared to nothing, and nothing cannot be run.
+pub(super) fn refuse_empty(prepared: &Prepared<'_>) -> Result<(), StatementError> {
+    let may_be_empty = prepared.readonly() && prepared.column_count() == 0 && prepared.parameter_count() == 0;
+    if may_be_empty && prepared.expanded_sql().is_none() {
+        return Err(StatementError::new(Kind::EmptyStatement, "there is no statement in this text"));
+    }
+    Ok(())
+}
+
+pub(super) fn size(values: &[Value]) -> usize {
+    values.iter().map(Value::size).sum()
+}
+
+pub(super) fn column_names(prepared: &Prepared<'_>) -> Vec<String> {
+    prepared.column_names().into_iter().map(str::to_owned).collect()
+}
+
+pub(super) fn row_values(row: &Row<'_>, columns: &[String]) -> Result<Vec<Value>, StatementError> {
+    let mut values = Vec::with_capacity(columns.len());
+    for (index, column) in columns.iter().enumerate() {
+        values.push(match row.get_ref(index).map_err(|error| statement_error(&error))? {
+            ValueRef::Null => Value::Null,
+            ValueRef::Integer(integer) => Value::Integer(integer),
+            ValueRef::Real(real) => Value::Real(real),
+            ValueRef::Blob(bytes) => Value::Blob(bytes.to_vec()),
+            ValueRef::Text(text) => match std::str::from_utf8(text) {
+                Ok(text) => Value::Text(text.to_owned()),
+                Err(_) => {
+                    let message = format!("the text in column {column:?} is not UTF-8; select it CAST AS BLOB");
+                    return Err(StatementError::new(Kind::InvalidText, message));
+                }
+            },
+        });
+    }
+    Ok(values)
+}

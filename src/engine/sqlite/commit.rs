@@ -1,0 +1,393 @@
+//! A batch becomes a transaction, and each of its writes an outcome of its own.
+//!
+//! All writes of a batch run in one transaction. One that fails and leaves nothing behind is answered with its error.
+//! One that soils the transaction (ends it, leaves rows behind although it failed, leaves a foreign key violated) is
+//! isolated: everything is rolled back, and the writes before it, itself, and the writes after it are committed as
+//! transactions of their own, in this order. Nothing is settled before the COMMIT that makes it true.
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, ErrorCode};
+
+use super::authorizer::Trusted;
+use super::idempotency::{self, Found};
+use super::query::Deadline;
+use super::wal::Checkpointer;
+use super::{bind, deferred, errors, rowid};
+use crate::engine::{EngineFailure, InDoubt, Occasion, Outcomes, WriteEngine, WriteOutcome};
+use crate::error::{StartError, StatementError, StatementErrorKind as Kind, WriteError};
+use crate::message::{CommitSeq, Committed, Statement, StatementResult, Work, WriteRequest};
+use crate::settings::{self, DatabaseSettings, Settings};
+use crate::stats::Stats;
+
+pub(super) struct SqliteWriter {
+    conn: Connection,
+    last_commit: CommitSeq,
+    deadline: Deadline,
+    rowids: rowid::Watch,
+    checkpointer: Checkpointer,
+    limits: Limits,
+    settings: DatabaseSettings,
+    keys: KeyKeeping,
+}
+
+struct Limits {
+    statement_timeout: Duration,
+    max_rows: usize,
+    max_bytes: usize,
+}
+
+/// When idempotency keys were last cleaned up.
+struct KeyKeeping {
+    next: Instant,
+}
+
+/// Between two clean-ups of idempotency keys.
+const KEY_KEEPING_PERIOD: Duration = Duration::from_secs(10);
+
+/// How the attempt to commit some writes in one transaction ended.
+enum Attempt {
+    Committed(Vec<WriteOutcome>),
+    /// The write at this place soiled the transaction, with this error; everything is rolled back.
+    Soiled { at: usize, error: WriteError },
+    /// The COMMIT was refused and nobody knows for whose sake; everything is rolled back.
+    CommitRefused(StatementError),
+}
+
+/// How one write inside the transaction ended.
+enum Ran {
+    Clean(WriteOutcome),
+    Soiled(WriteError),
+}
+
+impl SqliteWriter {
+    pub(super) fn new(
+        conn: Connection,
+        path: &Path,
+        settings: &Settings,
+        stats: Arc<Stats>,
+    ) -> Result<Self, StartError> {
+        let explain = |error: rusqlite::Error| StartError::Open {
+            path: path.display().to_string(),
+            reason: errors::message(&error),
+        };
+        let last_commit = stored_commit(&conn).map_err(explain)?;
+        let writer = &settings.writer;
+        Ok(Self {
+            last_commit,
+            deadline: Deadline::install(&conn).map_err(explain)?,
+            rowids: rowid::Watch::install(&conn).map_err(explain)?,
+            checkpointer: Checkpointer::install(&conn, path, &settings.database, stats).map_err(explain)?,
+            limits: Limits {
+                statement_timeout: writer.statement_timeout,
+                max_rows: writer.max_rows.get(),
+                max_bytes: settings::bytes(writer.max_result_bytes),
+            },
+            settings: settings.database.clone(),
+            keys: KeyKeeping { next: Instant::now() },
+            conn,
+        })
+    }
+
+    /// Runs the writes in one transaction and commits it.
+    fn attempt(&mut self, writes: &[&WriteRequest], in_doubt: &mut Option<InDoubt>) -> Result<Attempt, EngineFailure> {
+        if writes.iter().all(|write| write.is_flush()) {
+            return Ok(Attempt::Committed(writes.iter().map(|_| Ok(self.nothing())).collect()));
+        }
+        let commit = CommitSeq(self.last_commit.0 + 1);
+        fail::fail_point!("before_begin");
+        self.own("BEGIN IMMEDIATE").map_err(|error| storage_failure(&error))?;
+        let mut outcomes = Vec::with_capacity(writes.len());
+        for (at, write) in writes.iter().enumerate() {
+            if at == writes.len() / 2 {
+                fail::fail_point!("mid_batch");
+            }
+            match self.run(write, commit) {
+                Ran::Clean(outcome) => outcomes.push(outcome),
+                Ran::Soiled(error) => {
+                    self.rollback()?;
+                    return Ok(Attempt::Soiled { at, error });
+                }
+            }
+        }
+        if outcomes.iter().all(Result::is_err) {
+            self.rollback()?;
+            return Ok(Attempt::Committed(outcomes));
+        }
+        fail::fail_point!("before_commit");
+        match self.seal(commit) {
+            Ok(()) => {
+                self.last_commit = commit;
+                Ok(Attempt::Committed(outcomes))
+            }
+            Err(error) if leaves_commit_in_doubt(&error) => {
+                let failure = storage_failure(&error);
+                *in_doubt = Some(InDoubt { commit, first: 0, outcomes });
+                Err(failure)
+            }
+            Err(error) => {
+                self.rollback()?;
+                Ok(Attempt::CommitRefused(errors::statement_error(&error)))
+            }
+        }
+    }
+
+    /// Writes the number of the commit, and commits.
+    fn seal(&self, commit: CommitSeq) -> rusqlite::Result<()> {
+        let _trusted = Trusted::begin();
+        let seq = i64::try_from(commit.0).unwrap_or(i64::MAX);
+        self.conn.prepare_cached("UPDATE _actix_sqlite_commit SET seq = ?1")?.execute([seq])?;
+        self.conn.prepare_cached("COMMIT")?.execute([])?;
+        Ok(())
+    }
+
+    fn run(&self, write: &WriteRequest, commit: CommitSeq) -> Ran {
+        let Some(key) = &write.key else { return self.run_work(&write.work, commit) };
+        let fingerprint = write.fingerprint();
+        match idempotency::find(&self.conn, key, fingerprint) {
+            Ok(Found::Receipt(receipt)) => return Ran::Clean(Ok(receipt)),
+            Ok(Found::Conflict) => return Ran::Clean(Err(WriteError::IdempotencyConflict)),
+            Ok(Found::Nothing) => {}
+            Err(error) => return Ran::Soiled(errors::statement_error(&error).into()),
+        }
+        let ran = self.run_work(&write.work, commit);
+        if let Ran::Clean(Ok(receipt)) = &ran
+            && let Err(error) = idempotency::store(&self.conn, key, fingerprint, receipt)
+        {
+            return Ran::Soiled(errors::statement_error(&error).into());
+        }
+        ran
+    }
+
+    fn run_work(&self, work: &Work, commit: CommitSeq) -> Ran {
+        match work {
+            Work::Flush => Ran::Clean(Ok(self.nothing())),
+            Work::Statement(statement) => self.run_alone(statement, commit),
+            Work::Transaction(statements) => self.run_in_savepoint(statements, commit),
+        }
+    }
+
+    /// A statement is atomic by itself, unless it says otherwise: then it shows in the count of changes.
+    fn run_alone(&self, statement: &Statement, commit: CommitSeq) -> Ran {
+        let changes = self.conn.total_changes();
+        match self.run_statement(statement) {
+            Ok(result) if !deferred::violations_pending(&self.conn) => {
+                Ran::Clean(Ok(Committed { results: vec![result], commit }))
+            }
+            Ok(_) => Ran::Soiled(foreign_key_violated().into()),
+            Err(error) if self.conn.is_autocommit() || self.conn.total_changes() != changes => {
+                Ran::Soiled(error.into())
+            }
+            Err(error) if error.kind == Kind::Storage => Ran::Soiled(error.into()),
+            Err(error) => Ran::Clean(Err(error.into())),
+        }
+    }
+
+    fn run_in_savepoint(&self, statements: &[Statement], commit: CommitSeq) -> Ran {
+        const SAVEPOINT: &str = "SAVEPOINT _actix_sqlite_write";
+        const UNDO: &str = "ROLLBACK TO _actix_sqlite_write";
+        const RELEASE: &str = "RELEASE _actix_sqlite_write";
+        let soiled = |error: rusqlite::Error| Ran::Soiled(errors::statement_error(&error).into());
+        if let Err(error) = self.own(SAVEPOINT) {
+            return soiled(error);
+        }
+        let mut results = Vec::with_capacity(statements.len());
+        let mut bytes = 0;
+        let mut failed = None;
+        for (index, statement) in statements.iter().enumerate() {
+            match self.run_statement(statement) {
+                Ok(result) => {
+                    bytes += result.size();
+                    results.push(result);
+                    if bytes > self.limits.max_bytes {
+                        failed = Some(WriteError::Transaction { index, error: self.limits.bytes_exceeded() });
+                        break;
+                    }
+                }
+                Err(error) => {
+                    failed = Some(WriteError::Transaction { index, error });
+                    break;
+                }
+            }
+        }
+        if failed.is_none() && deferred::violations_pending(&self.conn) {
+            failed = Some(foreign_key_violated().into());
+        }
+        let Some(error) = failed else {
+            return match self.own(RELEASE) {
+                Ok(()) => Ran::Clean(Ok(Committed { results, commit })),
+                Err(error) => soiled(error),
+            };
+        };
+        let undone = !self.conn.is_autocommit() && self.own(UNDO).and_then(|()| self.own(RELEASE)).is_ok();
+        if undone { Ran::Clean(Err(error)) } else { Ran::Soiled(error) }
+    }
+
+    fn run_statement(&self, statement: &Statement) -> Result<StatementResult, StatementError> {
+        let explain = |error: rusqlite::Error| errors::statement_error(&error);
+        let mut prepared = self.conn.prepare_cached(&statement.sql).map_err(explain)?;
+        bind::refuse_empty(&prepared)?;
+        bind::bind(&mut prepared, &statement.params)?;
+        let columns = bind::column_names(&prepared);
+        let changes = self.conn.total_changes();
+        let rowid = self.rowids.before(&self.conn);
+        let _limit = self.deadline.set(Instant::now() + self.limits.statement_timeout);
+        let (mut rows, mut bytes) = (Vec::new(), 0);
+        let mut found = prepared.raw_query();
+        while let Some(row) = found.next().map_err(explain)? {
+            let values = bind::row_values(row, &columns)?;
+            bytes += bind::size(&values);
+            rows.push(values);
+            self.limits.check(rows.len(), bytes)?;
+        }
+        drop(found);
+        // `changes()` is left over from an earlier statement if this one changed nothing.
+        let changed = self.conn.total_changes() != changes;
+        Ok(StatementResult {
+            rows_affected: if changed { self.conn.changes() } else { 0 },
+            last_insert_rowid: self.rowids.inserted_since(rowid, &self.conn, &statement.sql),
+            columns,
+            rows,
+        })
+    }
+
+    /// Runs a statement of the engine's own that returns nothing.
+    fn own(&self, sql: &str) -> rusqlite::Result<()> {
+        let _trusted = Trusted::begin();
+        self.conn.prepare_cached(sql)?.execute([]).map(|_| ())
+    }
+
+    fn rollback(&self) -> Result<(), EngineFailure> {
+        if self.conn.is_autocommit() {
+            return Ok(());
+        }
+        self.own("ROLLBACK").map_err(|error| storage_failure(&error))
+    }
+
+    fn nothing(&self) -> Committed {
+        Committed { results: Vec::new(), commit: self.last_commit }
+    }
+}
+
+impl WriteEngine for SqliteWriter {
+    fn last_commit(&self) -> CommitSeq {
+        self.last_commit
+    }
+
+    fn commit(&mut self, writes: &[&WriteRequest], outcomes: &mut Outcomes) -> Result<(), EngineFailure> {
+        // A stack of ranges, the first on top, so that order is kept however often a range is split.
+        let mut ranges: Vec<Range<usize>> = vec![0..writes.len()];
+        while let Some(range) = ranges.pop() {
+            if range.is_empty() {
+                continue;
+            }
+            let attempt = self.attempt(&writes[range.clone()], &mut outcomes.in_doubt).inspect_err(|_| {
+                if let Some(in_doubt) = &mut outcomes.in_doubt {
+                    in_doubt.first = range.start;
+                }
+            })?;
+            match attempt {
+                Attempt::Committed(results) => {
+                    outcomes.commits += usize::from(results.iter().any(Result::is_ok));
+                    for (place, result) in range.zip(results) {
+                        outcomes.settled[place] = Some(result);
+                    }
+                }
+                Attempt::Soiled { error, .. } if range.len() == 1 => {
+                    let needs_new_connection = is_broken_storage(&error);
+                    let reason = error.to_string();
+                    outcomes.settled[range.start] = Some(Err(error));
+                    if needs_new_connection {
+                        return Err(EngineFailure::Storage(reason));
+                    }
+                }
+                Attempt::Soiled { at, .. } => {
+                    outcomes.replayed = true;
+                    let soiler = range.start + at;
+                    ranges.extend([soiler + 1..range.end, soiler..soiler + 1, range.start..soiler]);
+                }
+                Attempt::CommitRefused(error) if range.len() == 1 => {
+                    outcomes.settled[range.start] = Some(Err(error.into()));
+                }
+                Attempt::CommitRefused(_) => {
+                    outcomes.replayed = true;
+                    let middle = range.start + range.len() / 2;
+                    ranges.extend([middle..range.end, range.start..middle]);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn make_durable(&mut self) -> Result<(), EngineFailure> {
+        match self.checkpointer.make_durable(&self.conn) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(EngineFailure::Storage("a reader keeps the log from being made durable".into())),
+            Err(error) => Err(storage_failure(&error)),
+        }
+    }
+
+    fn maintain(&mut self, occasion: Occasion) -> Result<(), EngineFailure> {
+        let now = Instant::now();
+        if now >= self.keys.next {
+            let more = idempotency::forget(&self.conn, &self.settings).map_err(|error| storage_failure(&error))?;
+            self.keys.next = if more { now } else { now + KEY_KEEPING_PERIOD };
+        }
+        self.checkpointer.run(&self.conn, occasion).map_err(|error| storage_failure(&error))
+    }
+}
+
+impl Limits {
+    fn check(&self, rows: usize, bytes: usize) -> Result<(), StatementError> {
+        if rows > self.max_rows {
+            let message = format!("RETURNING gave more than {} rows (writer.max_rows); write less at once", self.max_rows);
+            return Err(StatementError::new(Kind::ResultTooLarge, message));
+        }
+        if bytes > self.max_bytes { Err(self.bytes_exceeded()) } else { Ok(()) }
+    }
+
+    fn bytes_exceeded(&self) -> StatementError {
+        let message =
+            format!("RETURNING gave more than {} bytes (writer.max_result_bytes); return less", self.max_bytes);
+        StatementError::new(Kind::ResultTooLarge, message)
+    }
+}
+
+fn stored_commit(conn: &Connection) -> rusqlite::Result<CommitSeq> {
+    let _trusted = Trusted::begin();
+    let seq: i64 = conn.query_row("SELECT seq FROM _actix_sqlite_commit", [], |row| row.get(0))?;
+    Ok(CommitSeq(u64::try_from(seq).unwrap_or_default()))
+}
+
+fn foreign_key_violated() -> StatementError {
+    StatementError {
+        kind: Kind::ConstraintViolation,
+        message: "FOREIGN KEY constraint failed (deferred: still violated at the end of the write)".into(),
+        sqlite_code: Some(rusqlite::ffi::SQLITE_CONSTRAINT_FOREIGNKEY),
+    }
+}
+
+fn storage_failure(error: &rusqlite::Error) -> EngineFailure {
+    EngineFailure::Storage(errors::message(error))
+}
+
+/// After these the log may hold a COMMIT that this process was told had failed. A full disk is not among them: the
+/// frame that commits was not written.
+fn leaves_commit_in_doubt(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::SystemIoFailure | ErrorCode::OutOfMemory))
+}
+
+/// Whether the connection itself can no longer be trusted. Full disks and read-only files are not its fault.
+fn is_broken_storage(error: &WriteError) -> bool {
+    let (WriteError::Statement(error) | WriteError::Transaction { error, .. }) = error else { return false };
+    const BROKEN: [i32; 4] = [
+        rusqlite::ffi::SQLITE_IOERR,
+        rusqlite::ffi::SQLITE_CORRUPT,
+        rusqlite::ffi::SQLITE_NOTADB,
+        rusqlite::ffi::SQLITE_CANTOPEN,
+    ];
+    error.sqlite_code.is_some_and(|code| BROKEN.contains(&(code & 0xff)))
+}

@@ -1,0 +1,94 @@
+//! Exactly once with a key: key, fingerprint and receipt are stored in the transaction of the write itself.
+//!
+//! A key that is found again answers with the stored receipt; the write is not run. Receipts are JSON, because a
+//! later version must be able to read them.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::authorizer::Trusted;
+use crate::message::{Committed, Fingerprint, IdempotencyKey};
+use crate::settings::DatabaseSettings;
+
+pub(super) const TABLE: &str = "
+    CREATE TABLE IF NOT EXISTS _actix_sqlite_idempotency (
+        key TEXT PRIMARY KEY,
+        fingerprint BLOB NOT NULL,
+        receipt TEXT NOT NULL,
+        created_at INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX IF NOT EXISTS _actix_sqlite_idempotency_by_age ON _actix_sqlite_idempotency (created_at);
+";
+
+/// Statements that this module keeps in the statement cache.
+pub(super) const STATEMENTS: usize = 8;
+
+/// What is known of a key.
+pub(super) enum Found {
+    Nothing,
+    Receipt(Committed),
+    /// The key was used for another write.
+    Conflict,
+}
+
+pub(super) fn find(conn: &Connection, key: &IdempotencyKey, fingerprint: Fingerprint) -> rusqlite::Result<Found> {
+    let _trusted = Trusted::begin();
+    let stored = conn
+        .prepare_cached("SELECT fingerprint, receipt FROM _actix_sqlite_idempotency WHERE key = ?1")?
+        .query_row([key.as_str()], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, String>(1)?)))
+        .optional()?;
+    Ok(match stored {
+        None => Found::Nothing,
+        Some((of, _)) if of != fingerprint.as_bytes() => Found::Conflict,
+        Some((_, receipt)) => Found::Receipt(serde_json::from_str(&receipt).map_err(|error| {
+            rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Text, Box::new(error))
+        })?),
+    })
+}
+
+pub(super) fn store(
+    conn: &Connection,
+    key: &IdempotencyKey,
+    fingerprint: Fingerprint,
+    receipt: &Committed,
+) -> rusqlite::Result<()> {
+    let receipt =
+        serde_json::to_string(receipt).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+    let _trusted = Trusted::begin();
+    conn.prepare_cached("INSERT INTO _actix_sqlite_idempotency VALUES (?1, ?2, ?3, ?4)")?.execute(params![
+        key.as_str(),
+        fingerprint.as_bytes(),
+        receipt,
+        now()
+    ])?;
+    Ok(())
+}
+
+/// Forgets some of the keys that are too old or too many; a bounded number, so that no write waits for long. Whether
+/// there is more to forget.
+pub(super) fn forget(conn: &Connection, settings: &DatabaseSettings) -> rusqlite::Result<bool> {
+    const AT_ONCE: i64 = 500;
+    let _trusted = Trusted::begin();
+    let oldest = now().saturating_sub(i64::try_from(settings.idempotency_retention.as_secs()).unwrap_or(i64::MAX));
+    let aged = conn
+        .prepare_cached(
+            "DELETE FROM _actix_sqlite_idempotency WHERE key IN (
+                SELECT key FROM _actix_sqlite_idempotency WHERE created_at < ?1 ORDER BY created_at LIMIT ?2)",
+        )?
+        .execute([oldest, AT_ONCE])?;
+    let keep = i64::try_from(settings.idempotency_max_keys.get()).unwrap_or(i64::MAX);
+    let surplus = conn
+        .prepare_cached(
+            "DELETE FROM _actix_sqlite_idempotency WHERE key IN (
+                SELECT key FROM _actix_sqlite_idempotency ORDER BY created_at
+                LIMIT min(?2, max(0, (SELECT count(*) FROM _actix_sqlite_idempotency) - ?1)))",
+        )?
+        .execute([keep, AT_ONCE])?;
+    let at_once = usize::try_from(AT_ONCE).unwrap_or(usize::MAX);
+    Ok(aged == at_once || surplus == at_once)
+}
+
+fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| i64::try_from(age.as_secs()).unwrap_or(i64::MAX))
+}

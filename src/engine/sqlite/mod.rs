@@ -1,0 +1,76 @@
+//! The engine on one SQLite file: an own lock on it, one writing connection, any number of reading ones.
+
+mod authorizer;
+mod bind;
+mod commit;
+mod deferred;
+mod errors;
+mod idempotency;
+mod lock;
+mod open;
+mod query;
+mod rowid;
+mod wal;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rusqlite::Connection;
+
+use super::{Engine, ReadEngine, WriteEngine};
+use crate::error::StartError;
+use crate::settings::Settings;
+use crate::stats::Stats;
+
+/// Brings the schema of a file up to date; run on the writing connection before any write.
+pub(crate) type Migration = Box<dyn Fn(&mut Connection) -> Result<(), MigrationError> + Send + Sync>;
+
+/// Why a schema could not be brought up to date.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrationError {
+    /// The file has migrations that this program does not know.
+    #[error("{0}")]
+    Newer(String),
+    /// A migration failed and was rolled back.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// One SQLite file, locked for this process as long as this lives.
+pub(crate) struct SqliteEngine {
+    path: PathBuf,
+    settings: Settings,
+    migrations: Vec<Migration>,
+    stats: Arc<Stats>,
+    _lock: lock::FileLock,
+}
+
+impl SqliteEngine {
+    /// Locks the file; nothing in it is touched yet.
+    pub(crate) fn new(
+        settings: Settings,
+        migrations: Vec<Migration>,
+        stats: Arc<Stats>,
+    ) -> Result<Self, StartError> {
+        open::check_sqlite_version()?;
+        let path = open::checked_path(&settings.database.path)?;
+        let lock = lock::FileLock::acquire(&path)?;
+        Ok(Self { path, settings, migrations, stats, _lock: lock })
+    }
+}
+
+impl Engine for SqliteEngine {
+    fn open_writer(&self) -> Result<Box<dyn WriteEngine>, StartError> {
+        fail::fail_point!("open_writer");
+        let writer = open::writer(&self.path, &self.settings, &self.migrations)?;
+        Ok(Box::new(commit::SqliteWriter::new(writer, &self.path, &self.settings, Arc::clone(&self.stats))?))
+    }
+
+    fn open_reader(&self) -> Result<Box<dyn ReadEngine>, StartError> {
+        fail::fail_point!("open_reader");
+        let reader = open::reader(&self.path, &self.settings)?;
+        let reader = query::SqliteReader::new(reader)
+            .map_err(|error| open::start_error(&self.path, &error))?;
+        Ok(Box::new(reader))
+    }
+}

@@ -1,0 +1,157 @@
+//! Opens connections and puts them into the state everything else relies on.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::{Migration, MigrationError, authorizer, errors, idempotency};
+use crate::error::StartError;
+use crate::settings::{Settings, Synchronous};
+
+/// 3.7.0 to 3.51.2 can reset a WAL that another connection is writing (fixed in 3.51.3).
+const OLDEST_SQLITE: i32 = 3_051_003;
+
+/// The format of the engine's own tables. A file with a higher one was written by a later version.
+const FORMAT: i64 = 1;
+
+const OWN_TABLES: &str = "
+    CREATE TABLE IF NOT EXISTS _actix_sqlite_commit (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        format INTEGER NOT NULL,
+        seq INTEGER NOT NULL
+    ) STRICT;
+    INSERT INTO _actix_sqlite_commit VALUES (1, 1, 0) ON CONFLICT DO NOTHING;
+";
+
+pub(super) fn check_sqlite_version() -> Result<(), StartError> {
+    if rusqlite::version_number() < OLDEST_SQLITE {
+        return Err(StartError::SqliteTooOld(rusqlite::version().to_owned()));
+    }
+    Ok(())
+}
+
+/// The path made absolute, so that a later change of the working directory changes nothing.
+pub(super) fn checked_path(path: &Path) -> Result<PathBuf, StartError> {
+    let open_error =
+        |reason: String| StartError::Open { path: path.display().to_string(), reason };
+    let absolute = std::path::absolute(path).map_err(|error| open_error(error.to_string()))?;
+    let directory = absolute.parent().unwrap_or(Path::new("/"));
+    if !directory.is_dir() {
+        return Err(StartError::MissingDirectory(directory.display().to_string()));
+    }
+    if absolute.is_dir() {
+        return Err(open_error("it is a directory; name a file in it".into()));
+    }
+    Ok(absolute)
+}
+
+/// The writing connection, with the schema up to date.
+pub(super) fn writer(
+    path: &Path,
+    settings: &Settings,
+    migrations: &[Migration],
+) -> Result<Connection, StartError> {
+    let explain = |error: rusqlite::Error| start_error(path, &error);
+    let is_new = !path.exists();
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut conn = Connection::open_with_flags(path, flags).map_err(explain)?;
+    harden(&conn, settings).map_err(explain)?;
+    let mode: String =
+        conn.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0)).map_err(explain)?;
+    if mode != "wal" {
+        return Err(StartError::Open {
+            path: path.display().to_string(),
+            reason: format!("its journal mode stays {mode}; write-ahead logging needs a local file system"),
+        });
+    }
+    let synchronous = match settings.database.synchronous {
+        Synchronous::Full => "full",
+        Synchronous::Normal => "normal",
+        Synchronous::Off => "off",
+    };
+    conn.pragma_update(None, "synchronous", synchronous).map_err(explain)?;
+    // Errors of automatic checkpoints are swallowed by SQLite; `wal.rs` checkpoints, and looks at the result.
+    conn.pragma_update(None, "wal_autocheckpoint", 0).map_err(explain)?;
+    let limit = i64::try_from(settings.database.wal_truncate_size.as_u64()).unwrap_or(i64::MAX);
+    conn.pragma_update(None, "journal_size_limit", limit).map_err(explain)?;
+    if is_new {
+        sync_directory(path)?;
+    }
+    own_tables(&conn, path)?;
+    for migrate in migrations {
+        let path = path.display().to_string();
+        migrate(&mut conn).map_err(|error| match error {
+            MigrationError::Newer(reason) => StartError::NewerSchema { path, reason },
+            MigrationError::Failed(reason) => StartError::Migration { path, reason },
+        })?;
+    }
+    conn.set_prepared_statement_cache_capacity(settings.writer.statement_cache.max(idempotency::STATEMENTS));
+    conn.authorizer(Some(authorizer::writer)).map_err(explain)?;
+    Ok(conn)
+}
+
+/// A reading connection; the file must exist.
+pub(super) fn reader(path: &Path, settings: &Settings) -> Result<Connection, StartError> {
+    let explain = |error: rusqlite::Error| start_error(path, &error);
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags).map_err(explain)?;
+    harden(&conn, settings).map_err(explain)?;
+    conn.pragma_update(None, "query_only", true).map_err(explain)?;
+    conn.set_prepared_statement_cache_capacity(settings.readers.statement_cache);
+    conn.authorizer(Some(authorizer::reader)).map_err(explain)?;
+    Ok(conn)
+}
+
+/// SQLite's defaults are made for old files; these are for files that somebody else may have touched.
+fn harden(conn: &Connection, settings: &Settings) -> rusqlite::Result<()> {
+    conn.busy_timeout(settings.database.busy_timeout)?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false)?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DDL, false)?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, true)?;
+    // Without this the last connection to close would checkpoint, whoever it was that should.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !settings.database.checkpoint)?;
+    conn.pragma_update(None, "cell_size_check", true)?;
+    conn.pragma_update(None, "mmap_size", 0)?;
+    // Negative: in KiB instead of pages.
+    let cache = i64::try_from(settings.database.cache_size.as_u64() / 1024).unwrap_or(i64::MAX);
+    conn.pragma_update(None, "cache_size", -cache)
+}
+
+fn own_tables(conn: &Connection, path: &Path) -> Result<(), StartError> {
+    let explain = |error: rusqlite::Error| start_error(path, &error);
+    let transaction = conn.unchecked_transaction().map_err(explain)?;
+    transaction.execute_batch(OWN_TABLES).map_err(explain)?;
+    transaction.execute_batch(idempotency::TABLE).map_err(explain)?;
+    let format: i64 = transaction
+        .query_row("SELECT format FROM _actix_sqlite_commit", [], |row| row.get(0))
+        .map_err(explain)?;
+    if format > FORMAT {
+        return Err(StartError::NewerSchema {
+            path: path.display().to_string(),
+            reason: format!("its own tables have format {format}, this program knows {FORMAT}"),
+        });
+    }
+    transaction.commit().map_err(explain)
+}
+
+/// A new file is durable only when its directory is; SQLite ignores a failure here.
+fn sync_directory(path: &Path) -> Result<(), StartError> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    std::fs::File::open(directory).and_then(|directory| directory.sync_all()).map_err(|error| {
+        StartError::Open { path: directory.display().to_string(), reason: error.to_string() }
+    })
+}
+
+pub(super) fn start_error(path: &Path, error: &rusqlite::Error) -> StartError {
+    let (path, reason) = (path.display().to_string(), errors::message(error));
+    match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => StartError::NotADatabase { path, reason },
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            StartError::Locked { path, holder: "a program that does not use actix-sqlite".into() }
+        }
+        _ => StartError::Open { path, reason },
+    }
+}

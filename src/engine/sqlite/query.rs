@@ -1,0 +1,92 @@
+//! A query on a reading connection, bounded in time, and the clock that bounds writes too.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
+
+use rusqlite::Connection;
+
+use super::{bind, errors};
+use crate::engine::{ReadEngine, RowSink};
+use crate::error::{ReadError, StatementError, StatementErrorKind as Kind};
+use crate::message::{Extent, ReadRequest};
+
+/// How many instructions of SQLite's virtual machine pass between two looks at the clock.
+const INSTRUCTIONS: i32 = 1_000;
+
+/// Interrupts a statement when its time is up.
+pub(super) struct Deadline {
+    epoch: Instant,
+    /// In microseconds since `epoch`.
+    at: Arc<AtomicU64>,
+}
+
+const NEVER: u64 = u64::MAX;
+
+/// While it lives the deadline holds.
+pub(super) struct Limit<'a>(&'a AtomicU64);
+
+impl Deadline {
+    pub(super) fn install(conn: &Connection) -> rusqlite::Result<Self> {
+        let epoch = Instant::now();
+        let at = Arc::new(AtomicU64::new(NEVER));
+        let watched = Arc::clone(&at);
+        let is_over = move || {
+            let at = watched.load(Relaxed);
+            at != NEVER && micros(epoch.elapsed()) >= at
+        };
+        conn.progress_handler(INSTRUCTIONS, Some(is_over))?;
+        Ok(Self { epoch, at })
+    }
+
+    pub(super) fn set(&self, at: Instant) -> Limit<'_> {
+        self.at.store(micros(at.saturating_duration_since(self.epoch)), Relaxed);
+        Limit(&self.at)
+    }
+}
+
+impl Drop for Limit<'_> {
+    fn drop(&mut self) {
+        self.0.store(NEVER, Relaxed);
+    }
+}
+
+fn micros(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(NEVER - 1)
+}
+
+pub(super) struct SqliteReader {
+    conn: Connection,
+    deadline: Deadline,
+}
+
+impl SqliteReader {
+    pub(super) fn new(conn: Connection) -> rusqlite::Result<Self> {
+        Ok(Self { deadline: Deadline::install(&conn)?, conn })
+    }
+}
+
+impl ReadEngine for SqliteReader {
+    fn query(&mut self, request: &ReadRequest, deadline: Instant, sink: &mut dyn RowSink) -> Result<(), ReadError> {
+        fail::fail_point!("query");
+        let explain = |error: rusqlite::Error| errors::statement_error(&error);
+        let mut prepared = self.conn.prepare_cached(&request.statement.sql).map_err(explain)?;
+        bind::refuse_empty(&prepared)?;
+        if !prepared.readonly() {
+            let message = "the statement writes; send it as an execute";
+            return Err(StatementError::new(Kind::NotReadOnly, message).into());
+        }
+        bind::bind(&mut prepared, &request.statement.params)?;
+        let columns = bind::column_names(&prepared);
+        sink.columns(columns.clone());
+        let _limit = self.deadline.set(deadline);
+        let mut found = prepared.raw_query();
+        while let Some(row) = found.next().map_err(explain)? {
+            sink.row(bind::row_values(row, &columns)?)?;
+            if request.extent == Extent::First {
+                break;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,53 @@
+//! SQLite that never blocks an actix application.
+//!
+//! Writes from any number of actors, threads and remote clients are grouped into transactions by one writer thread and
+//! acknowledged after their COMMIT; reads are served by a pool; a supervisor restarts what fails.
+//!
+//! # The way of a write
+//!
+//! [`Database::execute`] (or [`DatabaseActor`], the same door as an address) puts the write into the bounded queue of
+//! `queue.rs`; `actors/writer.rs` collects a batch as `policy/batch.rs` decides; `engine/sqlite/commit.rs` runs it as one
+//! transaction, each write succeeding or failing alone; each caller gets its own [`Receipt`].
+//!
+//! # What always holds
+//!
+//! - Acknowledged means committed.
+//! - A write that failed left nothing behind, and did its neighbours no harm.
+//! - Writes run in the order in which they entered the queue.
+//! - A [`WriteError`] says what became of the write: not executed, or (only if the storage keeps failing) unknown.
+//! - The queue belongs to the door: a writer that dies leaves it untouched, and gives back what it held.
+//! - Imports go one way: `main > cli, server > database > actors > engine > message`; `policy` knows only `std`; only
+//!   `actors` and `database/actor.rs` speak actix.
+//! - The library starts no actix `System`, and installs no subscriber, recorder, allocator or signal handler.
+
+mod actors;
+#[cfg(feature = "cli")]
+pub mod cli;
+mod database;
+mod engine;
+mod error;
+mod message;
+mod policy;
+mod queue;
+#[cfg(feature = "relay")]
+pub mod relay;
+#[cfg(feature = "server")]
+pub mod server;
+pub mod settings;
+mod stats;
+
+pub use database::{Database, DatabaseActor, DatabaseBuilder, Flush, GetStatus, RowStream, ShutdownReport};
+pub use engine::sqlite::MigrationError;
+pub use error::{
+    Outcome, ReadError, Refusal, RefusedBecause, StartError, StatementError, StatementErrorKind, WriteError,
+};
+pub use message::{
+    CommitSeq, Execute, IdempotencyKey, Params, ParamsError, Query, QueryOne, Receipt, Row, RowRef, Rows, Statement,
+    StatementResult, Transaction, TransactionReceipt, Value,
+};
+pub use policy::{FlushReason, Linger, Overflow, RestartPolicy};
+pub use settings::{Settings, SettingsError};
+pub use stats::{DatabaseStatus, QueueStatus, ReadersStatus, State, Status, WriterStatus};
+
+/// The SQLite binding this library is built on, for embedders that need the same one.
+pub use rusqlite;

@@ -1,0 +1,106 @@
+//! Several writes that commit together or not at all.
+
+use std::time::Duration;
+
+use super::{Execute, Fingerprint, IdempotencyKey, Statement};
+
+/// Statements that are committed all or none.
+///
+/// Inside a batch a transaction has a savepoint of its own, so neither its failure nor a neighbour's reaches across.
+/// Answered with a [`TransactionReceipt`](crate::TransactionReceipt).
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Transaction {
+    /// What to run, in this order.
+    pub statements: Vec<Statement>,
+    /// How long it may wait for its turn; past that it is not executed. `None`: as long as it takes.
+    pub timeout: Option<Duration>,
+    /// Makes the transaction happen once however often it is sent.
+    pub key: Option<IdempotencyKey>,
+}
+
+impl Transaction {
+    /// An empty transaction.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// With one more statement at its end.
+    #[must_use]
+    pub fn then(mut self, statement: impl Into<Statement>) -> Self {
+        self.statements.push(statement.into());
+        self
+    }
+
+    /// Not executed if its turn has not come within this time.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Committed once under this key, however often it is sent.
+    #[must_use]
+    pub fn idempotency_key(mut self, key: IdempotencyKey) -> Self {
+        self.key = Some(key);
+        self
+    }
+}
+
+/// What the writer has to do for one caller.
+#[derive(Debug, Clone)]
+pub(crate) enum Work {
+    /// One statement; atomic in SQLite by itself.
+    Statement(Statement),
+    /// Several, inside a savepoint.
+    Transaction(Vec<Statement>),
+    /// Nothing, but commit all that came before: `Database::flush`.
+    Flush,
+}
+
+/// A write on its way to the engine.
+#[derive(Debug, Clone)]
+pub(crate) struct WriteRequest {
+    pub(crate) work: Work,
+    pub(crate) key: Option<IdempotencyKey>,
+}
+
+impl WriteRequest {
+    pub(crate) fn flush() -> Self {
+        Self { work: Work::Flush, key: None }
+    }
+
+    pub(crate) fn is_flush(&self) -> bool {
+        matches!(self.work, Work::Flush)
+    }
+
+    pub(crate) fn statements(&self) -> &[Statement] {
+        match &self.work {
+            Work::Statement(statement) => std::slice::from_ref(statement),
+            Work::Transaction(statements) => statements,
+            Work::Flush => &[],
+        }
+    }
+
+    /// In bytes, for the bounds of queue and batch.
+    pub(crate) fn size(&self) -> usize {
+        let key = self.key.as_ref().map_or(0, |key| key.as_str().len());
+        key + self.statements().iter().map(Statement::size).sum::<usize>()
+    }
+
+    /// Tells this write from another one under the same key.
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(self.statements())
+    }
+}
+
+impl From<Execute> for WriteRequest {
+    fn from(execute: Execute) -> Self {
+        Self { work: Work::Statement(execute.statement), key: execute.key }
+    }
+}
+
+impl From<Transaction> for WriteRequest {
+    fn from(transaction: Transaction) -> Self {
+        Self { work: Work::Transaction(transaction.statements), key: transaction.key }
+    }
+}

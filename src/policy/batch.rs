@@ -1,0 +1,233 @@
+//! When a batch is committed: bounded by writes, bytes and time, whichever comes first.
+//!
+//! `Linger::Auto` follows what RabbitMQ's `gen_batch_server` found (a batch is what waits when the last one is done)
+//! and adds one thing: callers who were answered together tend to come back together, so while fewer are here than
+//! last time it waits a fraction of what a commit costs, and a wait that was in vain is not repeated.
+
+use std::time::{Duration, Instant};
+
+/// How long a part-filled batch waits for company.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Linger {
+    /// Only while recent traffic says that company will come.
+    Auto,
+    /// This long after the batch's first write, always. Zero: commit as soon as the queue runs empty.
+    Fixed(Duration),
+}
+
+/// Why a batch was committed when it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FlushReason {
+    /// It has as many writes as it may.
+    Writes,
+    /// It has as many bytes as it may.
+    Bytes,
+    /// Its time was up.
+    Linger,
+    /// Nothing more waits, and nothing more is expected.
+    Idle,
+    /// A caller asked for a flush.
+    Requested,
+    /// No more writes will come.
+    Shutdown,
+}
+
+impl FlushReason {
+    /// All of them, in the order of [`Self::index`].
+    pub const ALL: [Self; 6] =
+        [Self::Writes, Self::Bytes, Self::Linger, Self::Idle, Self::Requested, Self::Shutdown];
+
+    /// The name in status, metrics and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Writes => "writes",
+            Self::Bytes => "bytes",
+            Self::Linger => "linger",
+            Self::Idle => "idle",
+            Self::Requested => "requested",
+            Self::Shutdown => "shutdown",
+        }
+    }
+
+    pub(crate) fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// What is in the writer's hand.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pending {
+    pub(crate) writes: usize,
+    pub(crate) bytes: usize,
+    /// When the first write was taken.
+    pub(crate) since: Instant,
+    pub(crate) flush_requested: bool,
+}
+
+/// What is still in the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Behind {
+    /// The next write is of this many bytes.
+    Next(usize),
+    Nothing,
+    /// Nothing, and nothing will come.
+    Closed,
+}
+
+/// The recent past, for `Linger::Auto`.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Traffic {
+    /// Writes of the last batch.
+    pub(crate) last_batch: usize,
+    /// What the last COMMIT took, from BEGIN to the end.
+    pub(crate) last_commit: Duration,
+}
+
+/// What to do with the batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Take the next write from the queue.
+    Take,
+    /// Wait for another write, but not past this instant.
+    Wait { until: Instant },
+    /// Commit.
+    Flush(FlushReason),
+}
+
+/// So much in the queue that a batch is worth looking at again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub(crate) writes: usize,
+    pub(crate) bytes: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BatchPolicy {
+    pub(crate) max_writes: usize,
+    pub(crate) max_bytes: usize,
+    pub(crate) linger: Linger,
+    pub(crate) max_linger: Duration,
+}
+
+impl BatchPolicy {
+    /// The first write always fits, so no write can be stuck for its size.
+    pub(crate) fn decide(&self, pending: Pending, behind: Behind, traffic: Traffic, now: Instant) -> Verdict {
+        if pending.writes >= self.max_writes {
+            return Verdict::Flush(FlushReason::Writes);
+        }
+        if pending.bytes >= self.max_bytes {
+            return Verdict::Flush(FlushReason::Bytes);
+        }
+        if pending.flush_requested {
+            return Verdict::Flush(FlushReason::Requested);
+        }
+        match behind {
+            Behind::Next(bytes) if pending.writes == 0 || pending.bytes + bytes <= self.max_bytes => Verdict::Take,
+            Behind::Next(_) => Verdict::Flush(FlushReason::Bytes),
+            Behind::Closed => Verdict::Flush(FlushReason::Shutdown),
+            Behind::Nothing => {
+                let linger = self.linger(pending, traffic);
+                let until = pending.since + linger;
+                if linger.is_zero() {
+                    Verdict::Flush(FlushReason::Idle)
+                } else if now >= until {
+                    Verdict::Flush(FlushReason::Linger)
+                } else {
+                    Verdict::Wait { until }
+                }
+            }
+        }
+    }
+
+    /// How many writes a batch may have whose first write was in the hand of so many writers that panicked. The group in
+    /// which the cause is looked for shrinks quickly, so that it is found within the restart budget.
+    pub(crate) fn max_writes_after(&self, crashes: u32) -> usize {
+        self.max_writes.checked_shr(crashes.saturating_mul(4)).unwrap_or(0).max(1)
+    }
+
+    /// What is worth waking up for before the wait is over.
+    pub(crate) fn wanted(&self, pending: Pending, traffic: Traffic) -> Wanted {
+        let company = match self.linger {
+            Linger::Fixed(_) => self.max_writes,
+            Linger::Auto => traffic.last_batch.min(self.max_writes),
+        };
+        Wanted {
+            writes: company.saturating_sub(pending.writes).max(1),
+            bytes: self.max_bytes.saturating_sub(pending.bytes).max(1),
+        }
+    }
+
+    fn linger(&self, pending: Pending, traffic: Traffic) -> Duration {
+        match self.linger {
+            Linger::Fixed(linger) => linger,
+            Linger::Auto if pending.writes < traffic.last_batch => (traffic.last_commit / 2).min(self.max_linger),
+            Linger::Auto => Duration::ZERO,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn decide(linger: Linger, pending: (usize, usize, u32), behind: Behind, traffic: (usize, u32)) -> Verdict {
+        let policy = BatchPolicy { max_writes: 10, max_bytes: 1000, linger, max_linger: 5 * MS };
+        let start = Instant::now();
+        let (writes, bytes, age) = pending;
+        let pending = Pending { writes, bytes, since: start, flush_requested: false };
+        let traffic = Traffic { last_batch: traffic.0, last_commit: traffic.1 * MS };
+        policy.decide(pending, behind, traffic, start + age * MS)
+    }
+
+    fn waits(verdict: Verdict) -> bool {
+        matches!(verdict, Verdict::Wait { .. })
+    }
+
+    #[test]
+    fn a_batch_is_bounded_by_writes_bytes_and_time() {
+        let fixed = Linger::Fixed(100 * MS);
+        let next = Behind::Next(100);
+        for (pending, behind, expected) in [
+            ((10, 500, 0), next, Verdict::Flush(FlushReason::Writes)),
+            ((9, 500, 0), next, Verdict::Take),
+            ((9, 901, 0), next, Verdict::Flush(FlushReason::Bytes)),
+            ((9, 900, 0), next, Verdict::Take),
+            ((1, 5000, 0), next, Verdict::Flush(FlushReason::Bytes)),
+            ((0, 0, 0), Behind::Next(5000), Verdict::Take),
+            ((3, 300, 100), Behind::Nothing, Verdict::Flush(FlushReason::Linger)),
+            ((3, 300, 100), next, Verdict::Take),
+            ((3, 300, 0), Behind::Closed, Verdict::Flush(FlushReason::Shutdown)),
+        ] {
+            assert_eq!(decide(fixed, pending, behind, (0, 0)), expected, "{pending:?} {behind:?}");
+        }
+        assert!(waits(decide(fixed, (3, 300, 99), Behind::Nothing, (0, 0))));
+    }
+
+    #[test]
+    fn no_linger_commits_as_soon_as_the_queue_is_empty() {
+        let verdict = decide(Linger::Fixed(Duration::ZERO), (1, 1, 0), Behind::Nothing, (9, 9));
+        assert_eq!(verdict, Verdict::Flush(FlushReason::Idle));
+    }
+
+    #[test]
+    fn auto_waits_only_for_company_that_was_here_last_time() {
+        let idle = Verdict::Flush(FlushReason::Idle);
+        assert_eq!(decide(Linger::Auto, (1, 1, 0), Behind::Nothing, (1, 4)), idle, "a lone caller never waits");
+        assert_eq!(decide(Linger::Auto, (8, 8, 0), Behind::Nothing, (8, 4)), idle, "everybody is back");
+        assert!(waits(decide(Linger::Auto, (7, 7, 1), Behind::Nothing, (8, 4))), "one is missing");
+        let up = Verdict::Flush(FlushReason::Linger);
+        assert_eq!(decide(Linger::Auto, (7, 7, 2), Behind::Nothing, (8, 4)), up, "half a commit is enough");
+        assert_eq!(decide(Linger::Auto, (7, 7, 5), Behind::Nothing, (8, 400)), up, "never past max_linger");
+    }
+
+    #[test]
+    fn a_flush_is_not_kept_waiting() {
+        let policy = BatchPolicy { max_writes: 10, max_bytes: 10, linger: Linger::Fixed(MS), max_linger: MS };
+        let now = Instant::now();
+        let pending = Pending { writes: 1, bytes: 1, since: now, flush_requested: true };
+        let verdict = policy.decide(pending, Behind::Nothing, Traffic::default(), now);
+        assert_eq!(verdict, Verdict::Flush(FlushReason::Requested));
+    }
+}
