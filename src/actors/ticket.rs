@@ -58,7 +58,7 @@ impl Queued for WriteTicket {
     }
 
     fn is_urgent(&self) -> bool {
-        self.request.is_flush()
+        self.request.is_flush
     }
 }
 

@@ -8,11 +8,9 @@ use actix::{
     SystemService, WrapFuture,
 };
 
-use super::{Database, PendingWrite, Submit};
+use super::Database;
 use crate::error::{ReadError, Refusal, WriteError};
-use crate::message::{
-    CommitSeq, Committed, Execute, Query, QueryOne, Receipt, Row, Rows, Transaction, TransactionReceipt,
-};
+use crate::message::{CommitSeq, Execute, Query, QueryOne, Read, Transaction, Write};
 use crate::policy::RefusedBecause;
 use crate::stats::Status;
 
@@ -48,36 +46,6 @@ impl DatabaseActor {
     fn database(&self) -> Result<Database, Refusal> {
         self.database.clone().ok_or_else(|| Refusal::new(RefusedBecause::NotOpen))
     }
-
-    /// Queues a write in the order of the messages, and holds the mailbox back while the queue is full.
-    pub(crate) fn write<T: 'static>(
-        &self,
-        write: impl Submit,
-        ctx: &mut Context<Self>,
-        answer: impl FnOnce(Committed) -> T + 'static,
-    ) -> ResponseFuture<Result<T, WriteError>> {
-        let database = match self.database() {
-            Ok(database) => database,
-            Err(refusal) => return Box::pin(async move { Err(refusal.into()) }),
-        };
-        let mut pending: PendingWrite = database.submit(write);
-        if let Some(admitted) = pending.take_waiting() {
-            ctx.wait(async move { drop(admitted.await) }.into_actor(self).map(|(), _, _| ()));
-        }
-        Box::pin(async move { pending.outcome().await.map(answer) })
-    }
-
-    /// Runs a query of the handle.
-    pub(crate) fn read<T, F>(&self, read: impl FnOnce(Database) -> F) -> ResponseFuture<Result<T, ReadError>>
-    where
-        T: 'static,
-        F: Future<Output = Result<T, ReadError>> + 'static,
-    {
-        match self.database() {
-            Ok(database) => Box::pin(read(database)),
-            Err(refusal) => Box::pin(async move { Err(refusal.into()) }),
-        }
-    }
 }
 
 impl Actor for DatabaseActor {
@@ -87,20 +55,65 @@ impl Actor for DatabaseActor {
 impl Supervised for DatabaseActor {}
 impl SystemService for DatabaseActor {}
 
-impl Message for Execute {
-    type Result = Result<Receipt, WriteError>;
+/// Any write: it is queued in the order of the messages, and the mailbox is held back while the queue is full.
+impl<W> Handler<W> for DatabaseActor
+where
+    W: Write + Message<Result = Result<<W as Write>::Reply, WriteError>>,
+{
+    type Result = ResponseFuture<Result<<W as Write>::Reply, WriteError>>;
+
+    fn handle(&mut self, write: W, ctx: &mut Self::Context) -> Self::Result {
+        let pending = self.database().map_err(WriteError::from).and_then(|database| database.submit(write));
+        let mut pending = match pending {
+            Ok(pending) => pending,
+            Err(error) => return Box::pin(async move { Err(error) }),
+        };
+        if let Some(admitted) = pending.take_waiting() {
+            ctx.wait(async move { drop(admitted.await) }.into_actor(self).map(|(), _, _| ()));
+        }
+        Box::pin(async move { pending.outcome().await.map(W::reply) })
+    }
 }
 
-impl Message for Transaction {
-    type Result = Result<TransactionReceipt, WriteError>;
+/// An actor message that reads. Two blanket handlers would overlap, so reads are listed.
+macro_rules! reads {
+    ($($read:ty),* $(,)?) => {$(
+        impl Message for $read {
+            type Result = Result<<$read as Read>::Reply, ReadError>;
+        }
+
+        impl Handler<$read> for DatabaseActor {
+            type Result = ResponseFuture<Result<<$read as Read>::Reply, ReadError>>;
+
+            fn handle(&mut self, read: $read, _: &mut Self::Context) -> Self::Result {
+                let database = self.database();
+                Box::pin(async move { database?.ask(read).await })
+            }
+        }
+    )*};
 }
 
-impl Message for Query {
-    type Result = Result<Rows, ReadError>;
+macro_rules! writes {
+    ($($write:ty),* $(,)?) => {$(
+        impl Message for $write {
+            type Result = Result<<$write as Write>::Reply, WriteError>;
+        }
+    )*};
 }
 
-impl Message for QueryOne {
-    type Result = Result<Option<Row>, ReadError>;
+writes!(Execute, Transaction);
+reads!(Query, QueryOne);
+
+#[cfg(feature = "relay")]
+mod relay {
+    use super::{DatabaseActor, Handler, Message, Read, ReadError, ResponseFuture, Write, WriteError};
+    use crate::relay::{
+        AddAccount, AddMessageLog, DeleteAccount, GetAccount, GetAccounts, GetMessageLog, GetMessageLogs,
+        UpdateAccountStatus,
+    };
+
+    writes!(AddAccount, UpdateAccountStatus, DeleteAccount, AddMessageLog);
+    reads!(GetAccount, GetAccounts, GetMessageLog, GetMessageLogs);
 }
 
 impl Message for Flush {
@@ -111,46 +124,12 @@ impl Message for GetStatus {
     type Result = Option<Status>;
 }
 
-impl Handler<Execute> for DatabaseActor {
-    type Result = ResponseFuture<Result<Receipt, WriteError>>;
-
-    fn handle(&mut self, execute: Execute, ctx: &mut Self::Context) -> Self::Result {
-        self.write(execute, ctx, Receipt::from)
-    }
-}
-
-impl Handler<Transaction> for DatabaseActor {
-    type Result = ResponseFuture<Result<TransactionReceipt, WriteError>>;
-
-    fn handle(&mut self, transaction: Transaction, ctx: &mut Self::Context) -> Self::Result {
-        self.write(transaction, ctx, |committed| committed)
-    }
-}
-
-impl Handler<Query> for DatabaseActor {
-    type Result = ResponseFuture<Result<Rows, ReadError>>;
-
-    fn handle(&mut self, query: Query, _: &mut Self::Context) -> Self::Result {
-        self.read(|database| async move { database.query(query).await })
-    }
-}
-
-impl Handler<QueryOne> for DatabaseActor {
-    type Result = ResponseFuture<Result<Option<Row>, ReadError>>;
-
-    fn handle(&mut self, query: QueryOne, _: &mut Self::Context) -> Self::Result {
-        self.read(|database| async move { database.query_one(query.0).await })
-    }
-}
-
 impl Handler<Flush> for DatabaseActor {
     type Result = ResponseFuture<Result<CommitSeq, WriteError>>;
 
     fn handle(&mut self, _: Flush, _: &mut Self::Context) -> Self::Result {
-        match self.database() {
-            Ok(database) => Box::pin(async move { database.flush().await }),
-            Err(refusal) => Box::pin(async move { Err(refusal.into()) }),
-        }
+        let database = self.database();
+        Box::pin(async move { database?.flush().await })
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod actor;
 mod open;
+#[cfg(feature = "relay")]
+mod relay;
 mod shutdown;
 mod status;
 mod stream;
@@ -22,8 +24,8 @@ use crate::actors::ticket::{ReadReply, ReadTicket, WriteTicket};
 use crate::engine::WriteOutcome;
 use crate::error::{ReadError, Refusal, StartError, WriteError};
 use crate::message::{
-    CommitSeq, Committed, Execute, Extent, Query, QueryOne, ReadRequest, Receipt, Row, Rows, Transaction,
-    TransactionReceipt, WriteRequest,
+    CommitSeq, Committed, Execute, Extent, Query, QueryOne, Read, ReadRequest, Receipt, Row, Rows, Transaction,
+    TransactionReceipt, Write, WriteRequest,
 };
 use crate::queue::Pushed;
 use crate::settings::Settings;
@@ -72,7 +74,7 @@ impl Database {
     /// # Errors
     /// [`WriteError`]: the write was not executed, or, in the one case that says so, its outcome is unknown.
     pub async fn execute(&self, write: impl Into<Execute>) -> Result<Receipt, WriteError> {
-        self.submit(write.into()).outcome().await.map(Receipt::from)
+        self.send(write.into()).await
     }
 
     /// Commits several statements, all or none.
@@ -80,7 +82,23 @@ impl Database {
     /// # Errors
     /// [`WriteError`], as for [`Database::execute`].
     pub async fn transaction(&self, transaction: Transaction) -> Result<TransactionReceipt, WriteError> {
-        self.submit(transaction).outcome().await
+        self.send(transaction).await
+    }
+
+    /// Commits what any [`Write`] message says, and answers with its reply.
+    ///
+    /// # Errors
+    /// [`WriteError`], as for [`Database::execute`].
+    pub async fn send<W: Write>(&self, write: W) -> Result<W::Reply, WriteError> {
+        self.submit(write)?.outcome().await.map(W::reply)
+    }
+
+    /// Answers any [`Read`] message.
+    ///
+    /// # Errors
+    /// [`ReadError`], as for [`Database::query`].
+    pub async fn ask<R: Read>(&self, read: R) -> Result<R::Reply, ReadError> {
+        R::reply(self.read(read.into_query()?).await?)
     }
 
     /// Runs one statement that reads, and returns its rows.
@@ -90,7 +108,7 @@ impl Database {
     /// # Errors
     /// [`ReadError`] says why there are no rows.
     pub async fn query(&self, query: impl Into<Query>) -> Result<Rows, ReadError> {
-        self.read(query.into(), Extent::Limited).await
+        self.ask(query.into()).await
     }
 
     /// Runs one statement that reads, and returns its first row.
@@ -98,8 +116,7 @@ impl Database {
     /// # Errors
     /// [`ReadError`] says why there is no answer; no row at all is `None`.
     pub async fn query_one(&self, query: impl Into<Query>) -> Result<Option<Row>, ReadError> {
-        let rows = self.read(query.into(), Extent::First).await?;
-        Ok(rows.rows.into_iter().next().map(|values| Row { columns: rows.columns, values }))
+        self.ask(QueryOne::new(query)).await
     }
 
     /// Runs one statement that reads, and returns each row as a `T`: a struct by column names, a tuple by position, or
@@ -147,9 +164,10 @@ impl Database {
     }
 
     /// Puts a write into the queue at once, to be awaited later.
-    pub(crate) fn submit(&self, write: impl Submit) -> PendingWrite {
-        let deadline = write.timeout().map(|timeout| Instant::now() + timeout);
-        self.push_write(WriteTicket::new(write.into_request(), deadline))
+    pub(crate) fn submit(&self, write: impl Write) -> Result<PendingWrite, WriteError> {
+        let transaction = write.into_transaction()?;
+        let deadline = transaction.timeout.map(|timeout| Instant::now() + timeout);
+        Ok(self.push_write(WriteTicket::new(transaction.into(), deadline)))
     }
 
     fn push_write(&self, (ticket, answer): (WriteTicket, oneshot::Receiver<WriteOutcome>)) -> PendingWrite {
@@ -164,11 +182,11 @@ impl Database {
         }
     }
 
-    async fn read(&self, query: Query, extent: Extent) -> Result<Rows, ReadError> {
+    async fn read(&self, query: Query) -> Result<Rows, ReadError> {
         let deadline = self.read_deadline(&query);
         self.wait_for_commit(&query, deadline).await?;
         let (reply, rows) = oneshot::channel();
-        let request = ReadRequest { statement: query.statement, extent };
+        let request = ReadRequest { statement: query.statement, extent: query.extent };
         self.push_read(ReadTicket::new(request, ReadReply::Rows(reply), deadline));
         rows.await.unwrap_or_else(|_| Err(stopped().into()))
     }
@@ -204,32 +222,6 @@ impl std::fmt::Debug for Database {
     }
 }
 
-/// A write that can be put into the queue.
-pub(crate) trait Submit {
-    fn timeout(&self) -> Option<std::time::Duration>;
-    fn into_request(self) -> WriteRequest;
-}
-
-impl Submit for Execute {
-    fn timeout(&self) -> Option<std::time::Duration> {
-        self.timeout
-    }
-
-    fn into_request(self) -> WriteRequest {
-        self.into()
-    }
-}
-
-impl Submit for Transaction {
-    fn timeout(&self) -> Option<std::time::Duration> {
-        self.timeout
-    }
-
-    fn into_request(self) -> WriteRequest {
-        self.into()
-    }
-}
-
 /// A write in the queue. Dropping it takes the write back, if its turn has not come.
 pub(crate) struct PendingWrite {
     answer: oneshot::Receiver<WriteOutcome>,
@@ -250,11 +242,4 @@ impl PendingWrite {
 
 fn stopped() -> Refusal {
     Refusal::new(crate::policy::RefusedBecause::ShuttingDown)
-}
-
-impl QueryOne {
-    /// A read of the first row.
-    pub fn new(query: impl Into<Query>) -> Self {
-        Self(query.into())
-    }
 }

@@ -7,6 +7,7 @@ mod receipt;
 mod rows;
 mod statement;
 mod transaction;
+mod typed;
 mod value;
 
 pub use execute::Execute;
@@ -15,9 +16,10 @@ pub use receipt::{CommitSeq, Receipt, StatementResult, TransactionReceipt};
 pub use rows::{Row, RowRef, Rows};
 pub use statement::{IdempotencyKey, Params, ParamsError, Statement};
 pub use transaction::Transaction;
+pub use typed::{Read, Write};
 pub use value::Value;
 
 pub(crate) use query::{Extent, ReadRequest};
 pub(crate) use receipt::Committed;
 pub(crate) use statement::Fingerprint;
-pub(crate) use transaction::{Work, WriteRequest};
+pub(crate) use transaction::WriteRequest;

@@ -14,12 +14,13 @@ pub struct Query {
     /// Waits until this commit can be seen. Not needed after one's own write: whatever was acknowledged before the
     /// query began is seen. It is for numbers that came another way, such as from another process.
     pub min_commit: Option<CommitSeq>,
+    pub(crate) extent: Extent,
 }
 
 impl Query {
     /// A read of `statement`: a text, or a text and its parameters as a tuple.
     pub fn new(statement: impl Into<Statement>) -> Self {
-        Self { statement: statement.into(), timeout: None, min_commit: None }
+        Self { statement: statement.into(), timeout: None, min_commit: None, extent: Extent::Limited }
     }
 
     /// With these parameters.
@@ -44,6 +45,13 @@ impl Query {
     }
 }
 
+impl Query {
+    pub(crate) fn first_row_only(mut self) -> Self {
+        self.extent = Extent::First;
+        self
+    }
+}
+
 impl<S: Into<Statement>> From<S> for Query {
     fn from(statement: S) -> Self {
         Self::new(statement)
@@ -53,6 +61,13 @@ impl<S: Into<Statement>> From<S> for Query {
 /// A read of the first row only, answered with an optional row; the same as a [`Query`] in all else.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QueryOne(pub Query);
+
+impl QueryOne {
+    /// A read of the first row of `query`.
+    pub fn new(query: impl Into<Query>) -> Self {
+        Self(query.into())
+    }
+}
 
 /// A read on its way to the engine.
 #[derive(Debug, Clone)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Execute, Fingerprint, IdempotencyKey, Statement};
+use super::{Fingerprint, IdempotencyKey, Statement};
 
 /// Statements that are committed all or none.
 ///
@@ -46,61 +46,34 @@ impl Transaction {
     }
 }
 
-/// What the writer has to do for one caller.
-#[derive(Debug, Clone)]
-pub(crate) enum Work {
-    /// One statement; atomic in SQLite by itself.
-    Statement(Statement),
-    /// Several, inside a savepoint.
-    Transaction(Vec<Statement>),
-    /// Nothing, but commit all that came before: `Database::flush`.
-    Flush,
-}
-
 /// A write on its way to the engine.
 #[derive(Debug, Clone)]
 pub(crate) struct WriteRequest {
-    pub(crate) work: Work,
+    /// None at all: a flush, which commits what came before it.
+    pub(crate) statements: Vec<Statement>,
     pub(crate) key: Option<IdempotencyKey>,
+    pub(crate) is_flush: bool,
 }
 
 impl WriteRequest {
     pub(crate) fn flush() -> Self {
-        Self { work: Work::Flush, key: None }
-    }
-
-    pub(crate) fn is_flush(&self) -> bool {
-        matches!(self.work, Work::Flush)
-    }
-
-    pub(crate) fn statements(&self) -> &[Statement] {
-        match &self.work {
-            Work::Statement(statement) => std::slice::from_ref(statement),
-            Work::Transaction(statements) => statements,
-            Work::Flush => &[],
-        }
+        Self { statements: Vec::new(), key: None, is_flush: true }
     }
 
     /// In bytes, for the bounds of queue and batch.
     pub(crate) fn size(&self) -> usize {
         let key = self.key.as_ref().map_or(0, |key| key.as_str().len());
-        key + self.statements().iter().map(Statement::size).sum::<usize>()
+        key + self.statements.iter().map(Statement::size).sum::<usize>()
     }
 
     /// Tells this write from another one under the same key.
     pub(crate) fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::of(self.statements())
-    }
-}
-
-impl From<Execute> for WriteRequest {
-    fn from(execute: Execute) -> Self {
-        Self { work: Work::Statement(execute.statement), key: execute.key }
+        Fingerprint::of(&self.statements)
     }
 }
 
 impl From<Transaction> for WriteRequest {
     fn from(transaction: Transaction) -> Self {
-        Self { work: Work::Transaction(transaction.statements), key: transaction.key }
+        Self { statements: transaction.statements, key: transaction.key, is_flush: false }
     }
 }

@@ -19,7 +19,7 @@ use super::wal::Checkpointer;
 use super::{bind, deferred, errors, rowid};
 use crate::engine::{EngineFailure, InDoubt, Occasion, Outcomes, WriteEngine, WriteOutcome};
 use crate::error::{StartError, StatementError, StatementErrorKind as Kind, WriteError};
-use crate::message::{CommitSeq, Committed, Statement, StatementResult, Work, WriteRequest};
+use crate::message::{CommitSeq, Committed, Statement, StatementResult, WriteRequest};
 use crate::settings::{self, DatabaseSettings, Settings};
 use crate::stats::Stats;
 
@@ -94,7 +94,7 @@ impl SqliteWriter {
 
     /// Runs the writes in one transaction and commits it.
     fn attempt(&mut self, writes: &[&WriteRequest], in_doubt: &mut Option<InDoubt>) -> Result<Attempt, EngineFailure> {
-        if writes.iter().all(|write| write.is_flush()) {
+        if writes.iter().all(|write| write.is_flush) {
             return Ok(Attempt::Committed(writes.iter().map(|_| Ok(self.nothing())).collect()));
         }
         let commit = CommitSeq(self.last_commit.0 + 1);
@@ -145,7 +145,7 @@ impl SqliteWriter {
     }
 
     fn run(&self, write: &WriteRequest, commit: CommitSeq) -> Ran {
-        let Some(key) = &write.key else { return self.run_work(&write.work, commit) };
+        let Some(key) = &write.key else { return self.run_statements(&write.statements, commit) };
         let fingerprint = write.fingerprint();
         match idempotency::find(&self.conn, key, fingerprint) {
             Ok(Found::Receipt(receipt)) => return Ran::Clean(Ok(receipt)),
@@ -153,7 +153,7 @@ impl SqliteWriter {
             Ok(Found::Nothing) => {}
             Err(error) => return Ran::Soiled(errors::statement_error(&error).into()),
         }
-        let ran = self.run_work(&write.work, commit);
+        let ran = self.run_statements(&write.statements, commit);
         if let Ran::Clean(Ok(receipt)) = &ran
             && let Err(error) = idempotency::store(&self.conn, key, fingerprint, receipt)
         {
@@ -162,11 +162,11 @@ impl SqliteWriter {
         ran
     }
 
-    fn run_work(&self, work: &Work, commit: CommitSeq) -> Ran {
-        match work {
-            Work::Flush => Ran::Clean(Ok(self.nothing())),
-            Work::Statement(statement) => self.run_alone(statement, commit),
-            Work::Transaction(statements) => self.run_in_savepoint(statements, commit),
+    fn run_statements(&self, statements: &[Statement], commit: CommitSeq) -> Ran {
+        match statements {
+            [] => Ran::Clean(Ok(self.nothing())),
+            [statement] => self.run_alone(statement, commit),
+            statements => self.run_in_savepoint(statements, commit),
         }
     }
 
