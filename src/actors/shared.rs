@@ -95,8 +95,12 @@ impl Shared {
         self.reads.close(because);
         let writes = self.intake.drain();
         let refused = writes.len();
-        writes.into_iter().for_each(|ticket| ticket.refuse(because));
-        self.reads.drain().into_iter().for_each(|ticket| ticket.refuse(because));
+        for ticket in writes {
+            ticket.refuse(because);
+        }
+        for ticket in self.reads.drain() {
+            ticket.refuse(because);
+        }
         refused
     }
 
@@ -104,7 +108,9 @@ impl Shared {
     pub(crate) fn give_up_doubt(&self, reason: &str) {
         if let Some(doubt) = self.take_doubt() {
             tracing::error!(commit = doubt.commit.0, writes = doubt.writes.len(), "a commit stays in doubt");
-            doubt.writes.into_iter().for_each(|(ticket, _)| ticket.in_doubt(reason));
+            for (ticket, _) in doubt.writes {
+                ticket.in_doubt(reason);
+            }
         }
     }
 }

@@ -24,8 +24,8 @@ use crate::actors::ticket::{ReadReply, ReadTicket, WriteTicket};
 use crate::engine::WriteOutcome;
 use crate::error::{ReadError, Refusal, StartError, WriteError};
 use crate::message::{
-    CommitSeq, Committed, Execute, Extent, Query, QueryOne, Read, ReadRequest, Receipt, Row, Rows, Transaction,
-    TransactionReceipt, Write, WriteRequest,
+    CommitSeq, Committed, Execute, Extent, Query, QueryOne, Read, ReadRequest, Receipt, Row, Rows,
+    Transaction, TransactionReceipt, Write, WriteRequest,
 };
 use crate::queue::Pushed;
 use crate::settings::Settings;
@@ -208,7 +208,9 @@ impl Database {
         let Some(wanted) = query.min_commit else { return Ok(()) };
         let mut news = self.inner.shared.last_commit.subscribe();
         let reached = news.wait_for(|last| *last >= wanted);
-        let in_time = actix_rt::time::timeout(deadline.saturating_duration_since(Instant::now()), reached).await.is_ok();
+        let in_time = actix_rt::time::timeout(deadline.saturating_duration_since(Instant::now()), reached)
+            .await
+            .is_ok();
         if in_time {
             return Ok(());
         }
@@ -218,7 +220,10 @@ impl Database {
 
 impl std::fmt::Debug for Database {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Database").field("path", &self.inner.settings.database.path).finish_non_exhaustive()
+        formatter
+            .debug_struct("Database")
+            .field("path", &self.inner.settings.database.path)
+            .finish_non_exhaustive()
     }
 }
 

@@ -57,7 +57,9 @@ impl fmt::Display for RefusedBecause {
             Self::TooLarge => "the request is larger than the whole queue may be; send less at once",
             Self::ShuttingDown => "the database is shutting down; try again when it is back",
             Self::Failed => "the database failed and is not restarted any more; see its status",
-            Self::DeadlinePassed => "its time was up before its turn came; allow more time or try again later",
+            Self::DeadlinePassed => {
+                "its time was up before its turn came; allow more time or try again later"
+            }
             Self::NotOpen => "no database was opened behind this address; register an opened one first",
         })
     }

@@ -161,7 +161,8 @@ impl Import {
         }
         match self.database.submit(message) {
             Ok(pending) => {
-                let write = async move { pending.outcome().await.map(<AddMessageLog as crate::Write>::reply) };
+                let write =
+                    async move { pending.outcome().await.map(<AddMessageLog as crate::Write>::reply) };
                 self.under_way.push_back((self.line, Box::pin(write)));
             }
             Err(error) => self.reject(self.line, error.code(), error.to_string()),
@@ -175,7 +176,9 @@ impl Import {
             Ok(Added { inserted: true, .. }) => self.report.inserted += 1,
             Ok(Added { inserted: false, .. }) => self.report.duplicates += 1,
             // Not the line's fault: the next one would fare no better.
-            Err(error) if error.is_retryable() || error.outcome() == crate::Outcome::Unknown => return Err(error),
+            Err(error) if error.is_retryable() || error.outcome() == crate::Outcome::Unknown => {
+                return Err(error);
+            }
             Err(error) => self.reject(line, error.code(), error.to_string()),
         }
         Ok(())
