@@ -41,12 +41,10 @@ impl Shared {
             intake: Queue::new(AdmissionPolicy {
                 max_items: queue.max_writes.get(),
                 max_bytes: settings::bytes(queue.max_bytes),
-                overflow: queue.overflow,
             }),
             reads: Queue::new(AdmissionPolicy {
                 max_items: readers.max_queue.get(),
                 max_bytes: settings::bytes(readers.max_queue_bytes),
-                overflow: readers.overflow,
             }),
             stats,
             health: watch::Sender::new(Health { state: State::Starting, reason: None }),
