@@ -13,7 +13,7 @@ mod rowid;
 mod wal;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::Connection;
 
@@ -36,14 +36,14 @@ pub enum MigrationError {
     Failed(String),
 }
 
-/// One SQLite file, locked for this process as long as this lives.
+/// One SQLite file, locked for this process until it is released.
 pub(crate) struct SqliteEngine {
     path: PathBuf,
     settings: Settings,
     migrations: Vec<Migration>,
     vfs: Option<String>,
     stats: Arc<Stats>,
-    _lock: lock::FileLock,
+    lock: Mutex<Option<lock::FileLock>>,
 }
 
 impl SqliteEngine {
@@ -57,7 +57,7 @@ impl SqliteEngine {
         open::check_sqlite_version()?;
         let path = open::checked_path(&settings.database.path)?;
         let lock = lock::FileLock::acquire(&path)?;
-        Ok(Self { path, settings, migrations, vfs, stats, _lock: lock })
+        Ok(Self { path, settings, migrations, vfs, stats, lock: Mutex::new(Some(lock)) })
     }
 }
 
@@ -74,5 +74,9 @@ impl Engine for SqliteEngine {
         let reader =
             query::SqliteReader::new(reader).map_err(|error| open::start_error(&self.path, &error))?;
         Ok(Box::new(reader))
+    }
+
+    fn release(&self) {
+        *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
