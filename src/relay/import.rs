@@ -16,6 +16,9 @@ use crate::error::WriteError;
 /// Writes under way at once.
 const WINDOW: usize = 2_048;
 
+/// Their lines, in bytes, but for one line that is longer.
+const WINDOW_BYTES: usize = 16 * 1024 * 1024;
+
 /// Rejected lines that are named; further ones are only counted, so that a file of nonsense takes no memory.
 const MAX_NAMED: usize = 1_000;
 
@@ -47,6 +50,12 @@ pub struct RejectedLine {
 
 type Write = Pin<Box<dyn Future<Output = Result<Added, WriteError>> + Send>>;
 
+struct UnderWay {
+    line: u64,
+    bytes: usize,
+    write: Write,
+}
+
 /// An import under way.
 pub struct Import {
     database: Database,
@@ -56,7 +65,8 @@ pub struct Import {
     /// The line is longer than it may be; the rest of it is passed over.
     too_long: bool,
     line: u64,
-    under_way: VecDeque<(u64, Write)>,
+    under_way: VecDeque<UnderWay>,
+    bytes_under_way: usize,
     report: ImportReport,
 }
 
@@ -70,6 +80,7 @@ impl Import {
             too_long: false,
             line: 0,
             under_way: VecDeque::new(),
+            bytes_under_way: 0,
             report: ImportReport::default(),
         }
     }
@@ -156,21 +167,29 @@ impl Import {
                 return Ok(());
             }
         };
-        if self.under_way.len() >= WINDOW {
+        let bytes = line.len();
+        while self.is_window_full(bytes) {
             self.settle_one().await?;
         }
         match self.database.submit(message) {
             Ok(pending) => {
                 let write = async move { pending.outcome().await.map(<AddMessageLog as crate::Write>::reply) };
-                self.under_way.push_back((self.line, Box::pin(write)));
+                self.under_way.push_back(UnderWay { line: self.line, bytes, write: Box::pin(write) });
+                self.bytes_under_way += bytes;
             }
             Err(error) => self.reject(self.line, error.code(), error.to_string()),
         }
         Ok(())
     }
 
+    fn is_window_full(&self, bytes: usize) -> bool {
+        let writes = self.under_way.len();
+        writes >= WINDOW || (writes > 0 && self.bytes_under_way + bytes > WINDOW_BYTES)
+    }
+
     async fn settle_one(&mut self) -> Result<(), WriteError> {
-        let Some((line, write)) = self.under_way.pop_front() else { return Ok(()) };
+        let Some(UnderWay { line, bytes, write }) = self.under_way.pop_front() else { return Ok(()) };
+        self.bytes_under_way -= bytes;
         match write.await {
             Ok(Added { inserted: true, .. }) => self.report.inserted += 1,
             Ok(Added { inserted: false, .. }) => self.report.duplicates += 1,
