@@ -12,12 +12,12 @@ use serde::{Deserialize, Serialize};
 use super::{AddMessageLog, Added};
 use crate::Database;
 use crate::error::WriteError;
+use crate::policy::Overflow;
+use crate::settings::{self, QueueSettings};
 
-/// Writes under way at once.
+/// Writes under way at once, and their bytes.
 const WINDOW: usize = 2_048;
-
-/// Their lines, in bytes, but for one line that is longer.
-const WINDOW_BYTES: usize = 16 * 1024 * 1024;
+const WINDOW_BYTES: usize = 8 << 20;
 
 /// Rejected lines that are named; further ones are only counted, so that a file of nonsense takes no memory.
 const MAX_NAMED: usize = 1_000;
@@ -48,12 +48,25 @@ pub struct RejectedLine {
     pub detail: String,
 }
 
-type Write = Pin<Box<dyn Future<Output = Result<Added, WriteError>> + Send>>;
-
+/// A line whose write is queued.
 struct UnderWay {
     line: u64,
     bytes: usize,
-    write: Write,
+    added: Pin<Box<dyn Future<Output = Result<Added, WriteError>> + Send>>,
+}
+
+/// How much may be under way. Never more than half of the queue: an import must not keep others out.
+struct Window {
+    writes: usize,
+    bytes: usize,
+    free_bytes: usize,
+}
+
+impl Window {
+    fn of(settings: &QueueSettings) -> Self {
+        let bytes = WINDOW_BYTES.min(settings::bytes(settings.max_bytes) / 2).max(1);
+        Self { writes: WINDOW.min(settings.max_writes.get() / 2).max(1), bytes, free_bytes: bytes }
+    }
 }
 
 /// An import under way.
@@ -66,7 +79,7 @@ pub struct Import {
     too_long: bool,
     line: u64,
     under_way: VecDeque<UnderWay>,
-    bytes_under_way: usize,
+    window: Window,
     report: ImportReport,
 }
 
@@ -74,13 +87,13 @@ impl Import {
     /// An import into `database`; lines of more than `max_line` bytes are rejected.
     pub fn new(database: Database, max_line: usize) -> Self {
         Self {
+            window: Window::of(&database.settings().queue),
             database,
             max_line,
             partial: Vec::new(),
             too_long: false,
             line: 0,
             under_way: VecDeque::new(),
-            bytes_under_way: 0,
             report: ImportReport::default(),
         }
     }
@@ -167,34 +180,37 @@ impl Import {
                 return Ok(());
             }
         };
-        let bytes = line.len();
-        while self.is_window_full(bytes) {
+        let bytes = text.len();
+        // One line alone may be larger than the window.
+        while self.under_way.len() >= self.window.writes
+            || (bytes > self.window.free_bytes && !self.under_way.is_empty())
+        {
             self.settle_one().await?;
         }
-        match self.database.submit(message) {
+        // A full queue is no reason to reject a line: it waits for its turn.
+        match self.database.submit_with(message, Overflow::Wait) {
             Ok(pending) => {
-                let write = async move { pending.outcome().await.map(<AddMessageLog as crate::Write>::reply) };
-                self.under_way.push_back(UnderWay { line: self.line, bytes, write: Box::pin(write) });
-                self.bytes_under_way += bytes;
+                let added =
+                    async move { pending.outcome().await.map(<AddMessageLog as crate::Write>::reply) };
+                self.window.free_bytes = self.window.free_bytes.saturating_sub(bytes);
+                self.under_way.push_back(UnderWay { line: self.line, bytes, added: Box::pin(added) });
             }
             Err(error) => self.reject(self.line, error.code(), error.to_string()),
         }
         Ok(())
     }
 
-    fn is_window_full(&self, bytes: usize) -> bool {
-        let writes = self.under_way.len();
-        writes >= WINDOW || (writes > 0 && self.bytes_under_way + bytes > WINDOW_BYTES)
-    }
-
     async fn settle_one(&mut self) -> Result<(), WriteError> {
-        let Some(UnderWay { line, bytes, write }) = self.under_way.pop_front() else { return Ok(()) };
-        self.bytes_under_way -= bytes;
-        match write.await {
+        let Some(UnderWay { line, bytes, added }) = self.under_way.pop_front() else { return Ok(()) };
+        let added = added.await;
+        self.window.free_bytes = (self.window.free_bytes + bytes).min(self.window.bytes);
+        match added {
             Ok(Added { inserted: true, .. }) => self.report.inserted += 1,
             Ok(Added { inserted: false, .. }) => self.report.duplicates += 1,
             // Not the line's fault: the next one would fare no better.
-            Err(error) if error.is_retryable() || error.outcome() == crate::Outcome::Unknown => return Err(error),
+            Err(error) if error.is_retryable() || error.outcome() == crate::Outcome::Unknown => {
+                return Err(error);
+            }
             Err(error) => self.reject(line, error.code(), error.to_string()),
         }
         Ok(())
