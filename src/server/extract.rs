@@ -101,7 +101,15 @@ fn key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, String> {
 /// The form of a result that the header `Accept` prefers; JSON if it names none that there is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
+    /// One document, held in memory.
     Json,
+    /// As the rows come.
+    Streamed(Layout),
+}
+
+/// How a row is laid out in a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Layout {
     Ndjson,
     Csv,
 }
@@ -120,8 +128,8 @@ impl Format {
     fn of(media: &mime::Mime) -> Option<Self> {
         match media.essence_str() {
             "application/json" | "application/*" | "*/*" => Some(Self::Json),
-            "application/x-ndjson" => Some(Self::Ndjson),
-            "text/csv" | "text/*" => Some(Self::Csv),
+            "application/x-ndjson" => Some(Self::Streamed(Layout::Ndjson)),
+            "text/csv" | "text/*" => Some(Self::Streamed(Layout::Csv)),
             _ => None,
         }
     }
@@ -164,8 +172,8 @@ mod tests {
     fn the_preferred_form_wins_and_json_is_for_everybody_else() {
         for (accept, expected) in [
             ("*/*", Format::Json),
-            ("application/x-ndjson", Format::Ndjson),
-            ("text/csv, application/json;q=0.5", Format::Csv),
+            ("application/x-ndjson", Format::Streamed(Layout::Ndjson)),
+            ("text/csv, application/json;q=0.5", Format::Streamed(Layout::Csv)),
             ("text/csv;q=0.5, application/json", Format::Json),
             ("image/png", Format::Json),
             ("no/;media", Format::Json),
