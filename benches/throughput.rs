@@ -34,8 +34,7 @@ const TABLE: &str = "CREATE TABLE IF NOT EXISTS chat (
     id INTEGER PRIMARY KEY, message TEXT NOT NULL, channel TEXT NOT NULL, sender TEXT NOT NULL, content TEXT NOT NULL,
     platform TEXT NOT NULL, latency_ms INTEGER
 ) STRICT";
-const INSERT: &str =
-    "INSERT INTO chat (message, channel, sender, content, platform, latency_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+const INSERT: &str = "INSERT INTO chat (message, channel, sender, content, platform, latency_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 
 type Failure = Box<dyn Error>;
 type Lines = Rc<Vec<AddMessageLog>>;
@@ -69,8 +68,15 @@ fn main() -> Result<(), Failure> {
     })
 }
 
-async fn against_plain(callers: &[usize], length: Length, lines: &Lines, directory: &Path) -> Result<(), Failure> {
-    println!("| callers | ours, writes/s | plain loop, writes/s | ours / plain | writes a batch | p50, us | p99, us |");
+async fn against_plain(
+    callers: &[usize],
+    length: Length,
+    lines: &Lines,
+    directory: &Path,
+) -> Result<(), Failure> {
+    println!(
+        "| callers | ours, writes/s | plain loop, writes/s | ours / plain | writes a batch | p50, us | p99, us |"
+    );
     println!("|--:|--:|--:|--:|--:|--:|--:|");
     for &callers in callers {
         let ours = open(directory.join(format!("ours-{callers}.db")), Linger::Auto).await?;
@@ -125,7 +131,8 @@ async fn lingers(callers: &[usize], length: Length, lines: &Lines, directory: &P
                 batches[place].push(run.batch);
             }
         }
-        let to_zero = |place: usize| Spread::of(rates[place].iter().zip(&rates[0]).map(|(rate, zero)| rate / zero));
+        let to_zero =
+            |place: usize| Spread::of(rates[place].iter().zip(&rates[0]).map(|(rate, zero)| rate / zero));
         let [zero, auto, one] = batches.map(|batches| Spread::of(batches).median);
         println!(
             "| {callers} | {:.0} | {:.2} | {:.2} | {zero:.0}, {auto:.0}, {one:.0} |",

@@ -64,7 +64,10 @@ fn made_lines() -> Vec<AddMessageLog> {
     let line = |n: usize| AddMessageLog {
         kook_message_id: format!("made-{n:016x}"),
         kook_channel_id: format!("channel-{}", n % 7),
-        content: (0..n * 7 % 31 + 1).map(|word| WORDS[(n + word) % WORDS.len()]).collect::<Vec<_>>().join(" "),
+        content: (0..n * 7 % 31 + 1)
+            .map(|word| WORDS[(n + word) % WORDS.len()])
+            .collect::<Vec<_>>()
+            .join(" "),
         message_type: "text".into(),
         sender_name: format!("sender{}", n % 97),
         target_platform: ["discord", "telegram", "feishu"][n % 3].into(),
@@ -90,7 +93,11 @@ impl Spread {
         figures.sort_by(f64::total_cmp);
         let at = |place: usize| figures.get(place).copied().unwrap_or(f64::NAN);
         let (middle, last) = (figures.len() / 2, figures.len().saturating_sub(1));
-        let median = if figures.len().is_multiple_of(2) { f64::midpoint(at(last / 2), at(middle)) } else { at(middle) };
+        let median = if figures.len().is_multiple_of(2) {
+            f64::midpoint(at(last / 2), at(middle))
+        } else {
+            at(middle)
+        };
         Self { median, least: at(0), most: at(last) }
     }
 }
