@@ -8,6 +8,7 @@ mod errors;
 mod idempotency;
 mod lock;
 mod open;
+mod own;
 mod query;
 mod rowid;
 mod wal;

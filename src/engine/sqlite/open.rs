@@ -87,6 +87,8 @@ pub(super) fn writer(
             MigrationError::Failed(reason) => StartError::Migration { path, reason },
         })?;
     }
+    // What migrations prepared was never shown to the authorizer.
+    conn.flush_prepared_statement_cache();
     conn.set_prepared_statement_cache_capacity(settings.writer.statement_cache.max(idempotency::STATEMENTS));
     conn.authorizer(Some(authorizer::writer)).map_err(explain)?;
     Ok(conn)
