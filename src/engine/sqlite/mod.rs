@@ -41,6 +41,7 @@ pub(crate) struct SqliteEngine {
     path: PathBuf,
     settings: Settings,
     migrations: Vec<Migration>,
+    vfs: Option<String>,
     stats: Arc<Stats>,
     _lock: lock::FileLock,
 }
@@ -50,27 +51,28 @@ impl SqliteEngine {
     pub(crate) fn new(
         settings: Settings,
         migrations: Vec<Migration>,
+        vfs: Option<String>,
         stats: Arc<Stats>,
     ) -> Result<Self, StartError> {
         open::check_sqlite_version()?;
         let path = open::checked_path(&settings.database.path)?;
         let lock = lock::FileLock::acquire(&path)?;
-        Ok(Self { path, settings, migrations, stats, _lock: lock })
+        Ok(Self { path, settings, migrations, vfs, stats, _lock: lock })
     }
 }
 
 impl Engine for SqliteEngine {
     fn open_writer(&self) -> Result<Box<dyn WriteEngine>, StartError> {
         fail::fail_point!("open_writer");
-        let writer = open::writer(&self.path, &self.settings, &self.migrations)?;
+        let writer = open::writer(&self.path, self.vfs.as_deref(), &self.settings, &self.migrations)?;
         Ok(Box::new(commit::SqliteWriter::new(writer, &self.path, &self.settings, Arc::clone(&self.stats))?))
     }
 
     fn open_reader(&self) -> Result<Box<dyn ReadEngine>, StartError> {
         fail::fail_point!("open_reader");
-        let reader = open::reader(&self.path, &self.settings)?;
-        let reader = query::SqliteReader::new(reader)
-            .map_err(|error| open::start_error(&self.path, &error))?;
+        let reader = open::reader(&self.path, self.vfs.as_deref(), &self.settings)?;
+        let reader =
+            query::SqliteReader::new(reader).map_err(|error| open::start_error(&self.path, &error))?;
         Ok(Box::new(reader))
     }
 }

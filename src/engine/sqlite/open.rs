@@ -33,8 +33,7 @@ pub(super) fn check_sqlite_version() -> Result<(), StartError> {
 
 /// The path made absolute, so that a later change of the working directory changes nothing.
 pub(super) fn checked_path(path: &Path) -> Result<PathBuf, StartError> {
-    let open_error =
-        |reason: String| StartError::Open { path: path.display().to_string(), reason };
+    let open_error = |reason: String| StartError::Open { path: path.display().to_string(), reason };
     let absolute = std::path::absolute(path).map_err(|error| open_error(error.to_string()))?;
     let directory = absolute.parent().unwrap_or(Path::new("/"));
     if !directory.is_dir() {
@@ -49,13 +48,15 @@ pub(super) fn checked_path(path: &Path) -> Result<PathBuf, StartError> {
 /// The writing connection, with the schema up to date.
 pub(super) fn writer(
     path: &Path,
+    vfs: Option<&str>,
     settings: &Settings,
     migrations: &[Migration],
 ) -> Result<Connection, StartError> {
     let explain = |error: rusqlite::Error| start_error(path, &error);
     let is_new = !path.exists();
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut conn = Connection::open_with_flags(path, flags).map_err(explain)?;
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut conn = connect(path, flags, vfs).map_err(explain)?;
     harden(&conn, settings).map_err(explain)?;
     let mode: String =
         conn.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0)).map_err(explain)?;
@@ -92,15 +93,22 @@ pub(super) fn writer(
 }
 
 /// A reading connection; the file must exist.
-pub(super) fn reader(path: &Path, settings: &Settings) -> Result<Connection, StartError> {
+pub(super) fn reader(path: &Path, vfs: Option<&str>, settings: &Settings) -> Result<Connection, StartError> {
     let explain = |error: rusqlite::Error| start_error(path, &error);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(path, flags).map_err(explain)?;
+    let conn = connect(path, flags, vfs).map_err(explain)?;
     harden(&conn, settings).map_err(explain)?;
     conn.pragma_update(None, "query_only", true).map_err(explain)?;
     conn.set_prepared_statement_cache_capacity(settings.readers.statement_cache);
     conn.authorizer(Some(authorizer::reader)).map_err(explain)?;
     Ok(conn)
+}
+
+fn connect(path: &Path, flags: OpenFlags, vfs: Option<&str>) -> rusqlite::Result<Connection> {
+    match vfs {
+        Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs),
+        None => Connection::open_with_flags(path, flags),
+    }
 }
 
 /// SQLite's defaults are made for old files; these are for files that somebody else may have touched.
@@ -148,7 +156,9 @@ fn sync_directory(path: &Path) -> Result<(), StartError> {
 pub(super) fn start_error(path: &Path, error: &rusqlite::Error) -> StartError {
     let (path, reason) = (path.display().to_string(), errors::message(error));
     match error.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => StartError::NotADatabase { path, reason },
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+            StartError::NotADatabase { path, reason }
+        }
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             StartError::Locked { path, holder: "a program that does not use actix-sqlite".into() }
         }
