@@ -12,14 +12,17 @@ fn many_callers_share_few_commits_and_each_gets_its_own_rowid_and_rows() {
     run(async {
         let place = Place::new();
         let database = place.open(|_| ()).await;
-        run_all(&database, &[
-            "CREATE TABLE a (id INTEGER PRIMARY KEY, caller INTEGER, n INTEGER)",
-            "CREATE TABLE b (id INTEGER PRIMARY KEY, caller INTEGER, n INTEGER)",
-            "CREATE TABLE log (id INTEGER PRIMARY KEY, what TEXT)",
-            "INSERT INTO log VALUES (1000000, 'rowids here are far from those elsewhere')",
-            "CREATE TRIGGER log_a AFTER INSERT ON a BEGIN INSERT INTO log (what) VALUES ('a'); END",
-            "CREATE TRIGGER log_b BEFORE INSERT ON b BEGIN INSERT INTO log (what) VALUES ('b'); END",
-        ])
+        run_all(
+            &database,
+            &[
+                "CREATE TABLE a (id INTEGER PRIMARY KEY, caller INTEGER, n INTEGER)",
+                "CREATE TABLE b (id INTEGER PRIMARY KEY, caller INTEGER, n INTEGER)",
+                "CREATE TABLE log (id INTEGER PRIMARY KEY, what TEXT)",
+                "INSERT INTO log VALUES (1000000, 'rowids here are far from those elsewhere')",
+                "CREATE TRIGGER log_a AFTER INSERT ON a BEGIN INSERT INTO log (what) VALUES ('a'); END",
+                "CREATE TRIGGER log_b BEFORE INSERT ON b BEGIN INSERT INTO log (what) VALUES ('b'); END",
+            ],
+        )
         .await;
         let commits = database.status().writer.commits;
         // The rowids of the two tables coincide all the time.
@@ -37,7 +40,11 @@ fn many_callers_share_few_commits_and_each_gets_its_own_rowid_and_rows() {
                     assert_eq!((receipt.rows.len(), receipt.rows_affected), (1, 1));
                     assert_eq!(value(&receipt, "caller"), Value::from(caller));
                     assert_eq!(value(&receipt, "n"), Value::from(n));
-                    assert_eq!(value(&receipt, "id").as_i64(), receipt.last_insert_rowid, "caller {caller}, {n}");
+                    assert_eq!(
+                        value(&receipt, "id").as_i64(),
+                        receipt.last_insert_rowid,
+                        "caller {caller}, {n}"
+                    );
                     receipts.push(receipt);
                 }
                 (caller, receipts)
@@ -46,7 +53,9 @@ fn many_callers_share_few_commits_and_each_gets_its_own_rowid_and_rows() {
         for (caller, receipts) in join_all(callers).await {
             let table = if caller % 2 == 0 { "a" } else { "b" };
             let stored = database
-                .query(actix_sqlite::Query::new(format!("SELECT id FROM {table} WHERE caller = {caller} ORDER BY n")))
+                .query(actix_sqlite::Query::new(format!(
+                    "SELECT id FROM {table} WHERE caller = {caller} ORDER BY n"
+                )))
                 .await
                 .unwrap();
             let stored: Vec<i64> = stored.deserialize().unwrap();
@@ -72,25 +81,45 @@ fn a_rowid_is_that_of_the_row_this_very_statement_inserted() {
             "CREATE TABLE log (id INTEGER PRIMARY KEY, x)",
             "CREATE TABLE keyed (k TEXT PRIMARY KEY, x) WITHOUT ROWID",
             // Its insert gets the number that was inserted last on the connection.
-            "CREATE TRIGGER b_update AFTER UPDATE ON b BEGIN INSERT OR REPLACE INTO log VALUES (NEW.x, 'same'); END",
-            "CREATE TRIGGER b_before BEFORE INSERT ON b BEGIN INSERT OR REPLACE INTO log VALUES (5, 'same'); END",
+            "CREATE TRIGGER b_update AFTER UPDATE ON b BEGIN DELETE FROM log WHERE id = NEW.x; INSERT INTO log VALUES (NEW.x, 'same'); END",
+            "CREATE TRIGGER b_before BEFORE INSERT ON b BEGIN DELETE FROM log WHERE id = 5; INSERT INTO log VALUES (5, 'same'); END",
             "CREATE TRIGGER b_after AFTER INSERT ON b BEGIN INSERT INTO log (x) VALUES ('other'); END",
-            "CREATE TRIGGER b_delete AFTER DELETE ON b BEGIN INSERT OR REPLACE INTO log VALUES (5, 'same'); END",
+            "CREATE TRIGGER b_delete AFTER DELETE ON b BEGIN DELETE FROM log WHERE id = 5; INSERT INTO log VALUES (5, 'same'); END",
             "INSERT INTO b VALUES (1, 1)",
         ])
         .await;
         let cases: [(&str, &str, u64, Option<i64>); 16] = [
             ("INSERT INTO a VALUES (5, 5)", "an insert", 1, Some(5)),
-            ("INSERT INTO b VALUES (5, 50)", "the same number in another table, which has triggers", 1, Some(5)),
+            (
+                "INSERT INTO b VALUES (5, 50)",
+                "the same number in another table, which has triggers",
+                1,
+                Some(5),
+            ),
             ("UPDATE a SET x = 6 WHERE id = 5", "an update after an insert", 1, None),
             ("UPDATE b SET x = 5 WHERE id = 5", "an update whose trigger inserts that number", 1, None),
             ("/* note */ UPDATE b SET x = 5 WHERE id = 5", "the same behind a comment", 1, None),
             ("-- note\n UPDATE b SET x = 5 WHERE id = 5", "the same behind another comment", 1, None),
-            ("WITH c(x) AS (SELECT 5) UPDATE b SET x = (SELECT x FROM c) WHERE id = 5", "and behind WITH", 1, None),
-            ("INSERT INTO b VALUES (7, 5) ON CONFLICT (x) DO UPDATE SET x = 5", "an upsert that updates", 1, None),
+            (
+                "WITH c(x) AS (SELECT 5) UPDATE b SET x = (SELECT x FROM c) WHERE id = 5",
+                "and behind WITH",
+                1,
+                None,
+            ),
+            (
+                "INSERT INTO b VALUES (7, 5) ON CONFLICT (x) DO UPDATE SET x = 5",
+                "an upsert that updates",
+                1,
+                None,
+            ),
             ("INSERT OR IGNORE INTO b VALUES (8, 5)", "an ignored insert", 0, None),
             ("INSERT INTO keyed VALUES ('k', 1)", "a table without rowids", 1, None),
-            ("INSERT INTO b SELECT 30 + value, 30 + value FROM json_each('[1, 2, 3]')", "the last of many", 3, Some(33)),
+            (
+                "INSERT INTO b SELECT 30 + value, 30 + value FROM json_each('[1, 2, 3]')",
+                "the last of many",
+                3,
+                Some(33),
+            ),
             ("REPLACE INTO a VALUES (33, 1)", "a replace", 1, Some(33)),
             ("REPLACE INTO a VALUES (33, 2)", "a replace of the same row", 1, Some(33)),
             ("CREATE TABLE c (x)", "a table", 0, None),
@@ -99,7 +128,8 @@ fn a_rowid_is_that_of_the_row_this_very_statement_inserted() {
         ];
         for round in ["in batches of one", "again, in one batch"] {
             if round != "in batches of one" {
-                run_all(&database, &["DELETE FROM a", "DELETE FROM keyed", "DELETE FROM b WHERE id <> 1"]).await;
+                run_all(&database, &["DELETE FROM a", "DELETE FROM keyed", "DELETE FROM b WHERE id <> 1"])
+                    .await;
             }
             let receipts = if round == "in batches of one" {
                 let mut receipts = Vec::new();
@@ -124,11 +154,14 @@ fn the_statements_of_a_transaction_each_have_their_own_result() {
     run(async {
         let place = Place::new();
         let database = place.open(|_| ()).await;
-        run_all(&database, &[
-            "CREATE TABLE orders (id INTEGER PRIMARY KEY, what TEXT)",
-            "CREATE TABLE items (id INTEGER PRIMARY KEY, owner INTEGER, what TEXT)",
-            "INSERT INTO orders VALUES (41, 'earlier')",
-        ])
+        run_all(
+            &database,
+            &[
+                "CREATE TABLE orders (id INTEGER PRIMARY KEY, what TEXT)",
+                "CREATE TABLE items (id INTEGER PRIMARY KEY, owner INTEGER, what TEXT)",
+                "INSERT INTO orders VALUES (41, 'earlier')",
+            ],
+        )
         .await;
         let receipt = database
             .transaction(
@@ -156,7 +189,8 @@ fn later_commits_have_higher_numbers_and_a_batch_shares_one() {
         run_all(&database, &["CREATE TABLE t (x)"]).await;
         let mut last = CommitSeq::default();
         for round in 0..20 {
-            let writes = (0..10).map(|n| Execute::new("INSERT INTO t VALUES (?1)").params(params![round * 10 + n]));
+            let writes =
+                (0..10).map(|n| Execute::new("INSERT INTO t VALUES (?1)").params(params![round * 10 + n]));
             let receipts = all(&database, writes).await;
             for receipt in receipts {
                 let commit = receipt.unwrap().commit;

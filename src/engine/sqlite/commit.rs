@@ -149,6 +149,7 @@ impl SqliteWriter {
     fn run(&self, write: &WriteRequest, commit: CommitSeq) -> Ran {
         let Some(key) = &write.key else { return self.run_statements(&write.statements, commit) };
         let fingerprint = write.fingerprint();
+        rowid::forget(&self.conn);
         match idempotency::find(&self.conn, key, fingerprint) {
             Ok(Found::Receipt(receipt)) => return Ran::Clean(Ok(receipt)),
             Ok(Found::Conflict) => return Ran::Clean(Err(WriteError::IdempotencyConflict)),
