@@ -120,8 +120,7 @@ fn a_flush_commits_a_waiting_batch_at_once_and_tells_its_commit() {
         let place = Place::new();
         let database = open(&place, Duration::from_secs(60), 1000, ByteSize::mib(8)).await;
         let writes = all(&database, (0..3).map(insert));
-        let (receipts, flushed) =
-            soon("a flush", futures_util::future::join(writes, database.flush())).await;
+        let (receipts, flushed) = soon("a flush", futures_util::future::join(writes, database.flush())).await;
         let flushed = flushed.unwrap();
         for receipt in receipts {
             assert!(receipt.unwrap().commit <= flushed);

@@ -97,7 +97,8 @@ impl SqliteWriter {
         in_doubt: &mut Option<InDoubt>,
     ) -> Result<Attempt, EngineFailure> {
         if writes.iter().all(|write| write.is_flush) {
-            return Ok(Attempt::Committed(writes.iter().map(|_| Ok(self.nothing())).collect()));
+            let nothing = Committed { results: Vec::new(), commit: self.last_commit };
+            return Ok(Attempt::Committed(writes.iter().map(|_| Ok(nothing.clone())).collect()));
         }
         let commit = CommitSeq(self.last_commit.0 + 1);
         fail::fail_point!("before_begin");
@@ -167,7 +168,7 @@ impl SqliteWriter {
 
     fn run_statements(&self, statements: &[Statement], commit: CommitSeq) -> Ran {
         match statements {
-            [] => Ran::Clean(Ok(self.nothing())),
+            [] => Ran::Clean(Ok(Committed { results: Vec::new(), commit })),
             [statement] => self.run_alone(statement, commit),
             statements => self.run_in_savepoint(statements, commit),
         }
@@ -285,9 +286,6 @@ impl SqliteWriter {
         self.own("ROLLBACK").map_err(|error| storage_failure(&error))
     }
 
-    fn nothing(&self) -> Committed {
-        Committed { results: Vec::new(), commit: self.last_commit }
-    }
 }
 
 impl WriteEngine for SqliteWriter {
