@@ -13,6 +13,7 @@ use rusqlite::{Connection, ErrorCode};
 
 use super::authorizer::Trusted;
 use super::idempotency::{self, Found};
+use super::prepare::{own_sql, prepare};
 use super::query::Deadline;
 use super::wal::Checkpointer;
 use super::{bind, deferred, errors, rowid};
@@ -102,7 +103,7 @@ impl SqliteWriter {
         }
         let commit = CommitSeq(self.last_commit.0 + 1);
         fail::fail_point!("before_begin");
-        self.own("BEGIN IMMEDIATE").map_err(|error| storage_failure(&error))?;
+        self.own(own_sql!("BEGIN IMMEDIATE")).map_err(|error| storage_failure(&error))?;
         let mut outcomes = Vec::with_capacity(writes.len());
         for (at, write) in writes.iter().enumerate() {
             if at == writes.len() / 2 {
@@ -142,15 +143,15 @@ impl SqliteWriter {
     fn seal(&self, commit: CommitSeq) -> rusqlite::Result<()> {
         let _trusted = Trusted::begin();
         let seq = i64::try_from(commit.0).unwrap_or(i64::MAX);
-        self.conn.prepare_cached("UPDATE _actix_sqlite_commit SET seq = ?1")?.execute([seq])?;
-        self.conn.prepare_cached("COMMIT")?.execute([])?;
+        self.conn.prepare_cached(own_sql!("UPDATE _actix_sqlite_commit SET seq = ?1"))?.execute([seq])?;
+        self.conn.prepare_cached(own_sql!("COMMIT"))?.execute([])?;
         Ok(())
     }
 
     fn run(&self, write: &WriteRequest, commit: CommitSeq) -> Ran {
+        rowid::forget(&self.conn);
         let Some(key) = &write.key else { return self.run_statements(&write.statements, commit) };
         let fingerprint = write.fingerprint();
-        rowid::forget(&self.conn);
         match idempotency::find(&self.conn, key, fingerprint) {
             Ok(Found::Receipt(receipt)) => return Ran::Clean(Ok(receipt)),
             Ok(Found::Conflict) => return Ran::Clean(Err(WriteError::IdempotencyConflict)),
@@ -186,15 +187,13 @@ impl SqliteWriter {
                 Ran::Soiled(error.into())
             }
             Err(error) if error.kind == Kind::Storage => Ran::Soiled(error.into()),
-            Err(error) => Ran::Clean(Err(error.into())),
-        }
             Err(error) if error.kind == Kind::ConstraintViolation && self.may_leave_rows(&statement.sql) => {
                 Ran::Soiled(error.into())
             }
+            Err(error) => Ran::Clean(Err(error.into())),
+        }
     }
 
-    fn run_in_savepoint(&self, statements: &[Statement], commit: CommitSeq) -> Ran {
-        const SAVEPOINT: &str = "SAVEPOINT _actix_sqlite_write";
     /// Whether a statement that violates a constraint may keep rows without their being counted: what a trigger has
     /// changed is not, if another trigger inside of it fails by FAIL. Says yes rather too often than too seldom.
     fn may_leave_rows(&self, sql: &str) -> bool {
@@ -207,8 +206,10 @@ impl SqliteWriter {
         may.and_then(|mut may| may.query_row([says_fail], |row| row.get(0))).unwrap_or(true)
     }
 
-        const UNDO: &str = "ROLLBACK TO _actix_sqlite_write";
-        const RELEASE: &str = "RELEASE _actix_sqlite_write";
+    fn run_in_savepoint(&self, statements: &[Statement], commit: CommitSeq) -> Ran {
+        const SAVEPOINT: &str = own_sql!("SAVEPOINT _actix_sqlite_write");
+        const UNDO: &str = own_sql!("ROLLBACK TO _actix_sqlite_write");
+        const RELEASE: &str = own_sql!("RELEASE _actix_sqlite_write");
         let soiled = |error: rusqlite::Error| Ran::Soiled(errors::statement_error(&error).into());
         if let Err(error) = self.own(SAVEPOINT) {
             return soiled(error);
@@ -247,8 +248,7 @@ impl SqliteWriter {
 
     fn run_statement(&self, statement: &Statement) -> Result<StatementResult, StatementError> {
         let explain = |error: rusqlite::Error| errors::statement_error(&error);
-        let mut prepared = self.conn.prepare_cached(&statement.sql).map_err(explain)?;
-        bind::refuse_empty(&prepared)?;
+        let mut prepared = prepare(&self.conn, &statement.sql)?;
         bind::bind(&mut prepared, &statement.params)?;
         let columns = bind::column_names(&prepared);
         let changes = self.conn.total_changes();
@@ -273,7 +273,7 @@ impl SqliteWriter {
         })
     }
 
-    /// Runs a statement of the engine's own that returns nothing.
+    /// Runs a statement of the engine's own (`own_sql!`) that returns nothing.
     fn own(&self, sql: &str) -> rusqlite::Result<()> {
         let _trusted = Trusted::begin();
         self.conn.prepare_cached(sql)?.execute([]).map(|_| ())
@@ -283,7 +283,7 @@ impl SqliteWriter {
         if self.conn.is_autocommit() {
             return Ok(());
         }
-        self.own("ROLLBACK").map_err(|error| storage_failure(&error))
+        self.own(own_sql!("ROLLBACK")).map_err(|error| storage_failure(&error))
     }
 
 }

@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::authorizer::Trusted;
+use super::prepare::own_sql;
 use crate::message::{Committed, Fingerprint, IdempotencyKey};
 use crate::settings::DatabaseSettings;
 
@@ -39,7 +40,7 @@ pub(super) fn find(
 ) -> rusqlite::Result<Found> {
     let _trusted = Trusted::begin();
     let stored = conn
-        .prepare_cached("SELECT fingerprint, receipt FROM _actix_sqlite_idempotency WHERE key = ?1")?
+        .prepare_cached(own_sql!("SELECT fingerprint, receipt FROM _actix_sqlite_idempotency WHERE key = ?1"))?
         .query_row([key.as_str()], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, String>(1)?)))
         .optional()?;
     Ok(match stored {
@@ -60,7 +61,7 @@ pub(super) fn store(
     let receipt = serde_json::to_string(receipt)
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
     let _trusted = Trusted::begin();
-    conn.prepare_cached("INSERT INTO _actix_sqlite_idempotency VALUES (?1, ?2, ?3, ?4)")?
+    conn.prepare_cached(own_sql!("INSERT INTO _actix_sqlite_idempotency VALUES (?1, ?2, ?3, ?4)"))?
         .execute(params![key.as_str(), fingerprint.as_bytes(), receipt, now()])?;
     Ok(())
 }
@@ -73,18 +74,14 @@ pub(super) fn forget(conn: &Connection, settings: &DatabaseSettings) -> rusqlite
     let oldest =
         now().saturating_sub(i64::try_from(settings.idempotency_retention.as_secs()).unwrap_or(i64::MAX));
     let aged = conn
-        .prepare_cached(
-            "DELETE FROM _actix_sqlite_idempotency WHERE key IN (
-                SELECT key FROM _actix_sqlite_idempotency WHERE created_at < ?1 ORDER BY created_at LIMIT ?2)",
-        )?
+        .prepare_cached(own_sql!("DELETE FROM _actix_sqlite_idempotency WHERE key IN (
+                SELECT key FROM _actix_sqlite_idempotency WHERE created_at < ?1 ORDER BY created_at LIMIT ?2)"))?
         .execute([oldest, AT_ONCE])?;
     let keep = i64::try_from(settings.idempotency_max_keys.get()).unwrap_or(i64::MAX);
     let surplus = conn
-        .prepare_cached(
-            "DELETE FROM _actix_sqlite_idempotency WHERE key IN (
+        .prepare_cached(own_sql!("DELETE FROM _actix_sqlite_idempotency WHERE key IN (
                 SELECT key FROM _actix_sqlite_idempotency ORDER BY created_at
-                LIMIT min(?2, max(0, (SELECT count(*) FROM _actix_sqlite_idempotency) - ?1)))",
-        )?
+                LIMIT min(?2, max(0, (SELECT count(*) FROM _actix_sqlite_idempotency) - ?1)))"))?
         .execute([keep, AT_ONCE])?;
     let at_once = usize::try_from(AT_ONCE).unwrap_or(usize::MAX);
     Ok(aged == at_once || surplus == at_once)

@@ -8,6 +8,7 @@ mod errors;
 mod idempotency;
 mod lock;
 mod open;
+mod prepare;
 mod query;
 mod rowid;
 mod wal;
