@@ -21,7 +21,8 @@ fn insert(n: u32) -> Execute {
 fn a_shutdown_commits_what_is_queued_and_answers_everybody() {
     run(async {
         let place = Place::new();
-        let database = place.open(|settings| settings.writer.max_batch_writes = NonZeroUsize::new(3).unwrap()).await;
+        let database =
+            place.open(|settings| settings.writer.max_batch_writes = NonZeroUsize::new(3).unwrap()).await;
         run_all(&database, &[TABLE]).await;
         let (gate, in_hand) = Gate::with_one_in_hand(&place, &database, insert(0)).await;
         let queued = all(&database, (1..=20).map(insert));
@@ -39,7 +40,11 @@ fn a_shutdown_commits_what_is_queued_and_answers_everybody() {
         let (receipts, report) = soon("the shutdown", join(queued, end)).await;
         receipts.into_iter().for_each(|receipt| drop(receipt.unwrap()));
         in_hand.await.unwrap().unwrap();
-        assert_eq!((report.committed, report.failed, report.refused, report.closed), (21, 0, 0, true), "{report}");
+        assert_eq!(
+            (report.committed, report.failed, report.refused, report.closed),
+            (21, 0, 0, true),
+            "{report}"
+        );
         assert_eq!(database.status().state, State::Stopped);
         assert_eq!(database.ended().await, None);
         for error in [

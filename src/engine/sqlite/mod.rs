@@ -14,7 +14,7 @@ mod rowid;
 mod wal;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::Connection;
 
@@ -37,14 +37,15 @@ pub enum MigrationError {
     Failed(String),
 }
 
-/// One SQLite file, locked for this process as long as this lives.
+/// One SQLite file, locked for this process until it is closed.
 pub(crate) struct SqliteEngine {
     path: PathBuf,
     settings: Settings,
     migrations: Vec<Migration>,
     vfs: Option<String>,
     stats: Arc<Stats>,
-    _lock: lock::FileLock,
+    /// Until the end; actors may live on for a moment after it, and the engine with them.
+    lock: Mutex<Option<lock::FileLock>>,
 }
 
 impl SqliteEngine {
@@ -58,7 +59,7 @@ impl SqliteEngine {
         open::check_sqlite_version()?;
         let path = open::checked_path(&settings.database.path)?;
         let lock = lock::FileLock::acquire(&path)?;
-        Ok(Self { path, settings, migrations, vfs, stats, _lock: lock })
+        Ok(Self { path, settings, migrations, vfs, stats, lock: Mutex::new(Some(lock)) })
     }
 }
 
@@ -75,5 +76,9 @@ impl Engine for SqliteEngine {
         let reader =
             query::SqliteReader::new(reader).map_err(|error| open::start_error(&self.path, &error))?;
         Ok(Box::new(reader))
+    }
+
+    fn close(&self) {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
