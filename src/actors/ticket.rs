@@ -76,8 +76,8 @@ pub(crate) struct ReadTicket {
 pub(crate) enum ReadReply {
     /// All at once.
     Rows(oneshot::Sender<Result<Rows, ReadError>>),
-    /// As they come.
-    Stream(mpsc::Sender<Result<Chunk, ReadError>>),
+    /// As they come, and how it ended: without that, rows that are missing would look like the end.
+    Stream { chunks: mpsc::Sender<Chunk>, end: oneshot::Sender<Result<(), ReadError>> },
 }
 
 /// A piece of a streamed result; the columns come first, once.
@@ -98,9 +98,8 @@ impl ReadTicket {
             ReadReply::Rows(reply) => {
                 let _ = reply.send(Err(error));
             }
-            ReadReply::Stream(chunks) => {
-                // Full only if the receiver has not looked for a while; then the end of the channel is its answer.
-                let _ = chunks.try_send(Err(error));
+            ReadReply::Stream { end, .. } => {
+                let _ = end.send(Err(error));
             }
         }
     }
@@ -118,7 +117,7 @@ impl Queued for ReadTicket {
     fn is_abandoned(&self) -> bool {
         match &self.reply {
             ReadReply::Rows(reply) => reply.is_closed(),
-            ReadReply::Stream(chunks) => chunks.is_closed(),
+            ReadReply::Stream { chunks, .. } => chunks.is_closed(),
         }
     }
 }
