@@ -26,13 +26,15 @@ fn a_write_whose_time_passes_while_it_waits_is_not_executed() {
         let late_transaction = database.transaction(Transaction::new().then("DELETE FROM t").timeout(short));
         let patient = database.execute(insert(2).timeout(Duration::from_secs(3600)));
         let timeless = database.execute(insert(3));
-        let (late, late_transaction, patient, timeless, ()) =
-            soon("the answers", futures_util::future::join5(late, late_transaction, patient, timeless, async {
+        let (late, late_transaction, patient, timeless, ()) = soon(
+            "the answers",
+            futures_util::future::join5(late, late_transaction, patient, timeless, async {
                 let sent = Instant::now();
                 until("the time is up", || sent.elapsed() > 2 * short).await;
                 drop(gate);
-            }))
-            .await;
+            }),
+        )
+        .await;
         for error in [late.unwrap_err(), late_transaction.unwrap_err()] {
             assert_eq!(error.code(), "deadline_passed");
             assert_eq!(error.outcome(), Outcome::NotExecuted);

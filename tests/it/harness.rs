@@ -66,9 +66,8 @@ impl Place {
 
 /// Runs a test inside a system, for a bounded time.
 pub(crate) fn run<F: Future>(test: F) -> F::Output {
-    actix_rt::System::new().block_on(async {
-        actix_rt::time::timeout(LONGEST, test).await.expect("the test hangs")
-    })
+    actix_rt::System::new()
+        .block_on(async { actix_rt::time::timeout(LONGEST, test).await.expect("the test hangs") })
 }
 
 /// Waits for a condition, not for a time.
@@ -103,6 +102,8 @@ impl Gate {
         database: &Database,
         write: impl Into<Execute>,
     ) -> (Self, actix_rt::task::JoinHandle<Result<Receipt, WriteError>>) {
+        // What the writer does after its first batch needs the lock too.
+        database.flush().await.unwrap();
         let gate = Self::shut(place);
         let (handle, write) = (database.clone(), write.into());
         let mut write = Box::pin(async move { handle.execute(write).await });

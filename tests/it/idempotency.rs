@@ -112,9 +112,12 @@ fn a_write_that_failed_has_not_used_its_key() {
         let database = place.open(|_| ()).await;
         run_all(&database, &[TABLE, "INSERT INTO t (x) VALUES ('a')"]).await;
         let write = || insert("a").idempotency_key(key("one"));
-        let rolling_back = || Execute::new("INSERT OR ROLLBACK INTO t (x) VALUES ('a')").idempotency_key(key("two"));
+        let rolling_back =
+            || Execute::new("INSERT OR ROLLBACK INTO t (x) VALUES ('a')").idempotency_key(key("two"));
         let transaction = || {
-            Transaction::new().then("INSERT INTO t (x) VALUES ('c')").then("UPDATE t SET x = 'd' WHERE x = 'a'")
+            Transaction::new()
+                .then("INSERT INTO t (x) VALUES ('c')")
+                .then("UPDATE t SET x = 'd' WHERE x = 'a'")
                 .then("INSERT INTO t (x) SELECT 'a' UNION ALL SELECT 'e'")
                 .idempotency_key(key("three"))
         };
@@ -136,7 +139,8 @@ fn a_write_that_failed_has_not_used_its_key() {
 fn many_callers_with_one_key_get_one_receipt() {
     run(async {
         let place = Place::new();
-        let database = place.open(|settings| settings.writer.max_batch_writes = NonZeroUsize::new(5).unwrap()).await;
+        let database =
+            place.open(|settings| settings.writer.max_batch_writes = NonZeroUsize::new(5).unwrap()).await;
         run_all(&database, &["CREATE TABLE t (n INTEGER)", "INSERT INTO t VALUES (0)"]).await;
         let writes = (0..200).map(|n| {
             let increment = Execute::new("UPDATE t SET n = n + 1 RETURNING n");

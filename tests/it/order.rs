@@ -70,7 +70,8 @@ fn each_callers_writes_keep_their_order_among_those_of_others() {
         let callers = (0..CALLERS).map(|caller| {
             let database = database.clone();
             async move {
-                let insert = |n| Execute::new("INSERT INTO t (caller, n) VALUES (?1, ?2)").params([caller, n]);
+                let insert =
+                    |n| Execute::new("INSERT INTO t (caller, n) VALUES (?1, ?2)").params([caller, n]);
                 let receipts = all(&database, (0..EACH).map(insert)).await;
                 let commits: Vec<_> = receipts.into_iter().map(|receipt| receipt.unwrap().commit).collect();
                 assert!(commits.is_sorted(), "caller {caller}: {commits:?}");
@@ -78,7 +79,8 @@ fn each_callers_writes_keep_their_order_among_those_of_others() {
         });
         join_all(callers.map(actix_rt::spawn)).await.into_iter().for_each(|caller| caller.unwrap());
         for caller in 0..CALLERS {
-            let query = actix_sqlite::Query::new("SELECT n FROM t WHERE caller = ?1 ORDER BY seq").params([caller]);
+            let query =
+                actix_sqlite::Query::new("SELECT n FROM t WHERE caller = ?1 ORDER BY seq").params([caller]);
             assert_eq!(integers(&database, query).await, (0..i64::from(EACH)).collect::<Vec<_>>());
         }
     });

@@ -9,7 +9,10 @@ fn transfer(from: i64, to: i64, amount: i64) -> Transaction {
     Transaction::new()
         .then(("UPDATE accounts SET balance = balance + ?2 WHERE id = ?1", params![to, amount]))
         .then(("UPDATE accounts SET balance = balance - ?2 WHERE id = ?1", params![from, amount]))
-        .then(("INSERT INTO transfers (source, target, amount) VALUES (?1, ?2, ?3)", params![from, to, amount]))
+        .then((
+            "INSERT INTO transfers (source, target, amount) VALUES (?1, ?2, ?3)",
+            params![from, to, amount],
+        ))
 }
 
 #[test]
@@ -66,8 +69,12 @@ fn the_failing_statement_is_named_and_all_others_are_undone() {
                 _ if index == failing => ("INSERT INTO t VALUES (?1)", params!["no integer, and twice"]),
                 _ => ("INSERT INTO t VALUES (?1)", params![u32::try_from(index).unwrap()]),
             });
-            let duplicate = database.execute(Execute::new("INSERT INTO t VALUES ('no integer, and twice')")).await;
-            let error = database.transaction(statements.fold(Transaction::new(), Transaction::then)).await.unwrap_err();
+            let duplicate =
+                database.execute(Execute::new("INSERT INTO t VALUES ('no integer, and twice')")).await;
+            let error = database
+                .transaction(statements.fold(Transaction::new(), Transaction::then))
+                .await
+                .unwrap_err();
             let WriteError::Transaction { index, .. } = error else { panic!("{error}") };
             assert_eq!(index, failing);
             assert_eq!(duplicate.is_ok(), failing == 0);
@@ -81,8 +88,10 @@ fn schema_changes_are_undone_too() {
     run(async {
         let place = Place::new();
         let database = place.open(|_| ()).await;
-        let transaction =
-            Transaction::new().then("CREATE TABLE t (x)").then("INSERT INTO t VALUES (1)").then("INSERT INTO u VALUES (1)");
+        let transaction = Transaction::new()
+            .then("CREATE TABLE t (x)")
+            .then("INSERT INTO t VALUES (1)")
+            .then("INSERT INTO u VALUES (1)");
         let error = database.transaction(transaction).await.unwrap_err();
         assert_eq!(error.code(), "invalid_sql");
         assert_eq!(integers(&database, "SELECT count(*) FROM sqlite_schema WHERE name = 't'").await, [0]);
