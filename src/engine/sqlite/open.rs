@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 use super::{Migration, MigrationError, authorizer, errors, idempotency};
 use crate::error::StartError;
@@ -132,7 +132,8 @@ fn harden(conn: &Connection, settings: &Settings) -> rusqlite::Result<()> {
 
 fn own_tables(conn: &Connection, path: &Path) -> Result<(), StartError> {
     let explain = |error: rusqlite::Error| start_error(path, &error);
-    let transaction = conn.unchecked_transaction().map_err(explain)?;
+    // IMMEDIATE waits for who has the write lock; a transaction that begins by reading would not.
+    let transaction = Transaction::new_unchecked(conn, TransactionBehavior::Immediate).map_err(explain)?;
     transaction.execute_batch(OWN_TABLES).map_err(explain)?;
     transaction.execute_batch(idempotency::TABLE).map_err(explain)?;
     let format: i64 = transaction
