@@ -20,6 +20,7 @@ use crate::stats::{self, State};
 
 pub(crate) struct Supervisor {
     shared: Arc<Shared>,
+    engine: Arc<dyn Engine>,
     reader_count: usize,
     policy: RestartPolicy,
     writer: Addr<WriterActor>,
@@ -32,6 +33,8 @@ pub(crate) struct Supervisor {
     starting: usize,
     /// Told once, when all are ready for the first time or one cannot be.
     started: Option<oneshot::Sender<Result<(), StartError>>>,
+    /// Why the start failed; told when all that was started has ended.
+    start_error: Option<StartError>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,11 +61,13 @@ impl Supervisor {
         started: oneshot::Sender<Result<(), StartError>>,
     ) {
         let arbiter = Arbiter::new();
-        let writer = WriterActor::start(&shared, engine, &settings.writer);
-        let readers = ReaderActor::start(&shared, engine, &settings.readers);
+        let engine = Arc::clone(engine);
+        let writer = WriterActor::start(&shared, &engine, &settings.writer);
+        let readers = ReaderActor::start(&shared, &engine, &settings.readers);
         let (reader_count, policy) = (settings.readers.thread_count(), settings.supervisor.restart_policy());
         Self::start_in_arbiter(&arbiter.handle(), move |_| Self {
             shared,
+            engine,
             reader_count,
             policy,
             writer,
@@ -72,6 +77,7 @@ impl Supervisor {
             at_work: 0,
             starting: 0,
             started: Some(started),
+            start_error: None,
         });
     }
 
@@ -101,6 +107,9 @@ impl Supervisor {
     }
 
     fn on_ready(&mut self, role: Role, ctx: &mut Context<Self>) {
+        if self.start_error.is_some() {
+            return;
+        }
         if self.started.is_none() {
             if role == Role::Writer {
                 tracing::info!("the writer is back");
@@ -145,10 +154,10 @@ impl Supervisor {
             StartError::Stopped(reason) => reason.clone(),
             error => error.to_string(),
         };
-        if let Some(started) = self.started.take() {
+        if self.started.is_some() && self.start_error.is_none() {
             // Whoever opens a file wants to hear at once what is wrong with it.
             self.give_up(format!("cannot open: {reason}"));
-            let _ = started.send(Err(error));
+            self.start_error = Some(error);
         }
         if self.shared.has_failed() {
             return self.on_drained();
@@ -196,6 +205,11 @@ impl Supervisor {
     fn on_drained(&mut self) {
         self.at_work -= 1;
         if self.at_work == 0 {
+            self.engine.release();
+            if let (Some(started), Some(error)) = (self.started.take(), self.start_error.take()) {
+                // As above: nobody may be listening any more.
+                let _ = started.send(Err(error));
+            }
             self.shared.tell(State::Stopped, None);
             // This arbiter serves nobody else.
             Arbiter::current().stop();

@@ -11,6 +11,8 @@ use crate::message::{CommitSeq, Committed, ReadRequest, Value, WriteRequest};
 pub(crate) trait Engine: Send + Sync + 'static {
     fn open_writer(&self) -> Result<Box<dyn WriteEngine>, StartError>;
     fn open_reader(&self) -> Result<Box<dyn ReadEngine>, StartError>;
+    /// Lets others have the database. All connections are closed by now, and none will be opened.
+    fn release(&self);
 }
 
 /// One writer's connection.

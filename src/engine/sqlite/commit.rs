@@ -13,6 +13,7 @@ use rusqlite::{Connection, ErrorCode};
 
 use super::authorizer::Trusted;
 use super::idempotency::{self, Found};
+use super::own::{self, Own, own};
 use super::query::Deadline;
 use super::wal::Checkpointer;
 use super::{bind, deferred, errors, rowid};
@@ -101,7 +102,7 @@ impl SqliteWriter {
         }
         let commit = CommitSeq(self.last_commit.0 + 1);
         fail::fail_point!("before_begin");
-        self.own("BEGIN IMMEDIATE").map_err(|error| storage_failure(&error))?;
+        own::run(&self.conn, own!("BEGIN IMMEDIATE")).map_err(|error| storage_failure(&error))?;
         let mut outcomes = Vec::with_capacity(writes.len());
         for (at, write) in writes.iter().enumerate() {
             if at == writes.len() / 2 {
@@ -139,10 +140,11 @@ impl SqliteWriter {
 
     /// Writes the number of the commit, and commits.
     fn seal(&self, commit: CommitSeq) -> rusqlite::Result<()> {
-        let _trusted = Trusted::begin();
+        let trusted = Trusted::begin();
         let seq = i64::try_from(commit.0).unwrap_or(i64::MAX);
-        self.conn.prepare_cached("UPDATE _actix_sqlite_commit SET seq = ?1")?.execute([seq])?;
-        self.conn.prepare_cached("COMMIT")?.execute([])?;
+        let number = own!("UPDATE _actix_sqlite_commit SET seq = ?1");
+        own::prepare(&self.conn, number, &trusted)?.execute([seq])?;
+        own::prepare(&self.conn, own!("COMMIT"), &trusted)?.execute([])?;
         Ok(())
     }
 
@@ -189,11 +191,12 @@ impl SqliteWriter {
     }
 
     fn run_in_savepoint(&self, statements: &[Statement], commit: CommitSeq) -> Ran {
-        const SAVEPOINT: &str = "SAVEPOINT _actix_sqlite_write";
-        const UNDO: &str = "ROLLBACK TO _actix_sqlite_write";
-        const RELEASE: &str = "RELEASE _actix_sqlite_write";
+        const SAVEPOINT: Own = own!("SAVEPOINT _actix_sqlite_write");
+        const UNDO: Own = own!("ROLLBACK TO _actix_sqlite_write");
+        const RELEASE: Own = own!("RELEASE _actix_sqlite_write");
+        let own = |sql| own::run(&self.conn, sql);
         let soiled = |error: rusqlite::Error| Ran::Soiled(errors::statement_error(&error).into());
-        if let Err(error) = self.own(SAVEPOINT) {
+        if let Err(error) = own(SAVEPOINT) {
             return soiled(error);
         }
         let mut results = Vec::with_capacity(statements.len());
@@ -219,17 +222,18 @@ impl SqliteWriter {
             failed = Some(foreign_key_violated().into());
         }
         let Some(error) = failed else {
-            return match self.own(RELEASE) {
+            return match own(RELEASE) {
                 Ok(()) => Ran::Clean(Ok(Committed { results, commit })),
                 Err(error) => soiled(error),
             };
         };
-        let undone = !self.conn.is_autocommit() && self.own(UNDO).and_then(|()| self.own(RELEASE)).is_ok();
+        let undone = !self.conn.is_autocommit() && own(UNDO).and_then(|()| own(RELEASE)).is_ok();
         if undone { Ran::Clean(Err(error)) } else { Ran::Soiled(error) }
     }
 
     fn run_statement(&self, statement: &Statement) -> Result<StatementResult, StatementError> {
         let explain = |error: rusqlite::Error| errors::statement_error(&error);
+        own::refuse_mark(&statement.sql)?;
         let mut prepared = self.conn.prepare_cached(&statement.sql).map_err(explain)?;
         bind::refuse_empty(&prepared)?;
         bind::bind(&mut prepared, &statement.params)?;
@@ -256,17 +260,11 @@ impl SqliteWriter {
         })
     }
 
-    /// Runs a statement of the engine's own that returns nothing.
-    fn own(&self, sql: &str) -> rusqlite::Result<()> {
-        let _trusted = Trusted::begin();
-        self.conn.prepare_cached(sql)?.execute([]).map(|_| ())
-    }
-
     fn rollback(&self) -> Result<(), EngineFailure> {
         if self.conn.is_autocommit() {
             return Ok(());
         }
-        self.own("ROLLBACK").map_err(|error| storage_failure(&error))
+        own::run(&self.conn, own!("ROLLBACK")).map_err(|error| storage_failure(&error))
     }
 
     fn nothing(&self) -> Committed {

@@ -48,6 +48,7 @@ pub(super) fn checked_path(path: &Path) -> Result<PathBuf, StartError> {
 /// The writing connection, with the schema up to date.
 pub(super) fn writer(
     path: &Path,
+    vfs: Option<&str>,
     settings: &Settings,
     migrations: &[Migration],
 ) -> Result<Connection, StartError> {
@@ -55,7 +56,7 @@ pub(super) fn writer(
     let is_new = !path.exists();
     let flags =
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut conn = Connection::open_with_flags(path, flags).map_err(explain)?;
+    let mut conn = connect(path, flags, vfs).map_err(explain)?;
     harden(&conn, settings).map_err(explain)?;
     let mode: String =
         conn.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0)).map_err(explain)?;
@@ -86,21 +87,30 @@ pub(super) fn writer(
             MigrationError::Failed(reason) => StartError::Migration { path, reason },
         })?;
     }
+    // What migrations prepared was never shown to the authorizer.
+    conn.flush_prepared_statement_cache();
     conn.set_prepared_statement_cache_capacity(settings.writer.statement_cache.max(idempotency::STATEMENTS));
     conn.authorizer(Some(authorizer::writer)).map_err(explain)?;
     Ok(conn)
 }
 
 /// A reading connection; the file must exist.
-pub(super) fn reader(path: &Path, settings: &Settings) -> Result<Connection, StartError> {
+pub(super) fn reader(path: &Path, vfs: Option<&str>, settings: &Settings) -> Result<Connection, StartError> {
     let explain = |error: rusqlite::Error| start_error(path, &error);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(path, flags).map_err(explain)?;
+    let conn = connect(path, flags, vfs).map_err(explain)?;
     harden(&conn, settings).map_err(explain)?;
     conn.pragma_update(None, "query_only", true).map_err(explain)?;
     conn.set_prepared_statement_cache_capacity(settings.readers.statement_cache);
     conn.authorizer(Some(authorizer::reader)).map_err(explain)?;
     Ok(conn)
+}
+
+fn connect(path: &Path, flags: OpenFlags, vfs: Option<&str>) -> rusqlite::Result<Connection> {
+    match vfs {
+        Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs),
+        None => Connection::open_with_flags(path, flags),
+    }
 }
 
 /// SQLite's defaults are made for old files; these are for files that somebody else may have touched.
