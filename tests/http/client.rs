@@ -14,28 +14,35 @@ use ureq::http::{HeaderMap, Request};
 use ureq::{Agent, AsSendBody};
 
 /// A daemon in a thread of its own. Dropping it ends it.
-pub struct Daemon {
-    pub client: Client,
-    pub database: Database,
-    pub stopper: Stopper,
-    pub addresses: Vec<Address>,
+pub(crate) struct Daemon {
+    pub(crate) client: Client,
+    pub(crate) database: Database,
+    pub(crate) stopper: Stopper,
+    pub(crate) addresses: Vec<Address>,
     directory: TempDir,
     thread: Option<JoinHandle<Result<Served, ServeError>>>,
 }
 
+/// The writer takes one write at a time, so that what is behind it is in the queue, and waits for a file that somebody
+/// else holds.
+pub(crate) fn one_at_a_time(settings: &mut Settings) {
+    settings.writer.max_batch_writes = 1.try_into().unwrap();
+    settings.database.busy_timeout = std::time::Duration::from_secs(30);
+}
+
 /// Settings for a file in `directory`, on a free port.
-pub fn settings_in(directory: &Path) -> Settings {
+pub(crate) fn settings_in(directory: &Path) -> Settings {
     let mut settings = Settings::for_file(directory.join("test.db"));
     settings.server.listen = SocketAddr::from(([127, 0, 0, 1], 0));
     settings
 }
 
 impl Daemon {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::with(|_| {})
     }
 
-    pub fn with(change: impl FnOnce(&mut Settings)) -> Self {
+    pub(crate) fn with(change: impl FnOnce(&mut Settings)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut settings = settings_in(directory.path());
         change(&mut settings);
@@ -54,43 +61,43 @@ impl Daemon {
         Self { client, database, stopper, addresses, directory, thread: Some(thread) }
     }
 
-    pub fn file(&self) -> PathBuf {
+    pub(crate) fn file(&self) -> PathBuf {
         self.directory.path().join("test.db")
     }
 
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         match self.addresses[0] {
             Address::Http(address) => address,
             Address::Unix(_) => unreachable!("the first address is the TCP one"),
         }
     }
 
-    pub fn stop(mut self) -> Served {
+    pub(crate) fn stop(mut self) -> Served {
         self.stopper.stop();
         self.ended().unwrap()
     }
 
     /// Waits for an end that was asked for already.
-    pub fn ended(&mut self) -> Result<Served, ServeError> {
+    pub(crate) fn ended(&mut self) -> Result<Served, ServeError> {
         self.thread.take().unwrap().join().unwrap()
     }
 
     /// Runs a statement and expects it to be committed.
-    pub fn execute(&self, sql: &str) -> Value {
+    pub(crate) fn execute(&self, sql: &str) -> Value {
         let answer = self.client.post("/v1/execute", &json!({ "sql": sql }));
         assert_eq!(answer.status, 200, "{sql}: {}", answer.text());
         answer.json()
     }
 
     /// The first column of the first row.
-    pub fn scalar(&self, sql: &str) -> Value {
+    pub(crate) fn scalar(&self, sql: &str) -> Value {
         let answer = self.client.post("/v1/query", &json!({ "sql": sql }));
         assert_eq!(answer.status, 200, "{sql}: {}", answer.text());
         answer.json()["rows"][0][0].clone()
     }
 
     /// Keeps the writer out of the file, as another program might, until it is dropped.
-    pub fn hold_the_file(&self) -> actix_sqlite::rusqlite::Connection {
+    pub(crate) fn hold_the_file(&self) -> actix_sqlite::rusqlite::Connection {
         let conn = actix_sqlite::rusqlite::Connection::open(self.file()).unwrap();
         conn.execute_batch("BEGIN IMMEDIATE").unwrap();
         conn
@@ -107,7 +114,7 @@ impl Drop for Daemon {
 }
 
 /// Looks again and again until it is so; fails after a time in which it should have been so a thousand times.
-pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let begun = std::time::Instant::now();
     while !is_so() {
         assert!(begun.elapsed().as_secs() < 30, "waited in vain: {what}");
@@ -116,53 +123,58 @@ pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 #[derive(Clone)]
-pub struct Client {
+pub(crate) struct Client {
     agent: Agent,
     url: String,
     headers: Vec<(String, String)>,
 }
 
-pub struct Answer {
-    pub status: u16,
-    pub headers: HeaderMap,
-    pub body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Client {
-    pub fn new(url: &str) -> Self {
+    pub(crate) fn new(url: &str) -> Self {
         let agent = Agent::config_builder().http_status_as_error(false).max_redirects(0).build().into();
         Self { agent, url: url.to_owned(), headers: Vec::new() }
     }
 
     /// Another one with its own connections.
-    pub fn another(&self) -> Self {
+    pub(crate) fn another(&self) -> Self {
         Self { headers: self.headers.clone(), ..Self::new(&self.url) }
     }
 
-    pub fn header(&self, name: &str, value: &str) -> Self {
+    pub(crate) fn header(&self, name: &str, value: &str) -> Self {
         let mut client = self.clone();
         client.headers.push((name.to_owned(), value.to_owned()));
         client
     }
 
-    pub fn get(&self, path: &str) -> Answer {
+    pub(crate) fn get(&self, path: &str) -> Answer {
         self.send("GET", path, ())
     }
 
-    pub fn delete(&self, path: &str) -> Answer {
+    pub(crate) fn delete(&self, path: &str) -> Answer {
         self.send("DELETE", path, ())
     }
 
-    pub fn post(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Answer {
         self.send("POST", path, body.to_string())
     }
 
-    pub fn send(&self, method: &str, path: &str, body: impl AsSendBody) -> Answer {
+    pub(crate) fn send(&self, method: &str, path: &str, body: impl AsSendBody) -> Answer {
         self.try_send(method, path, body).unwrap()
     }
 
     /// An error also if the body breaks off.
-    pub fn try_send(&self, method: &str, path: &str, body: impl AsSendBody) -> Result<Answer, ureq::Error> {
+    pub(crate) fn try_send(
+        &self,
+        method: &str,
+        path: &str,
+        body: impl AsSendBody,
+    ) -> Result<Answer, ureq::Error> {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.url));
         for (name, value) in &self.headers {
             request = request.header(name, value);
@@ -175,21 +187,21 @@ impl Client {
 }
 
 impl Answer {
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8(self.body.clone()).unwrap()
     }
 
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
     /// Checks that it is a whole problem, and returns its code.
     #[track_caller]
-    pub fn problem(&self, status: u16) -> String {
+    pub(crate) fn problem(&self, status: u16) -> String {
         assert_eq!(self.status, status, "{}", self.text());
         assert_eq!(self.header("content-type"), "application/problem+json");
         let problem = self.json();
@@ -211,7 +223,7 @@ impl Answer {
 }
 
 /// Lines of a real chat if there is one, else made up ones.
-pub fn chat() -> Vec<Value> {
+pub(crate) fn chat() -> Vec<Value> {
     let file = std::env::var_os("ACTIX_SQLITE_CHAT").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/chat.ndjson"),
         PathBuf::from,
@@ -235,7 +247,7 @@ fn skip(what: &str) {
 }
 
 /// A message log of this message.
-pub fn log(message: &str) -> Value {
+pub(crate) fn log(message: &str) -> Value {
     json!({
         "kook_message_id": message, "kook_channel_id": "general", "content": format!("naïve \u{1F980} {message}"),
         "sender_name": "ann", "target_platform": "discord", "target_channel": "d-general", "status": "success",
@@ -244,6 +256,6 @@ pub fn log(message: &str) -> Value {
 }
 
 /// NDJSON.
-pub fn lines(logs: &[Value]) -> String {
+pub(crate) fn lines(logs: &[Value]) -> String {
     logs.iter().map(|log| format!("{log}\n")).collect()
 }

@@ -2,12 +2,13 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::mpsc;
 use std::time::Duration;
 
-use actix_sqlite::{Linger, Overflow};
+use actix_sqlite::Overflow;
 use serde_json::json;
 
-use crate::client::{Client, Daemon, wait_until};
+use crate::client::{Client, Daemon, one_at_a_time, wait_until};
 
 #[test]
 fn a_body_that_is_none_is_refused_for_what_it_is() {
@@ -141,29 +142,56 @@ fn sql_that_is_wrong_or_refused_is_a_mistake_of_the_caller() {
 fn time_limits_and_full_queues_say_that_nothing_was_done() {
     let daemon = Daemon::with(|settings| {
         settings.queue.max_writes = 1.try_into().unwrap();
-        settings.writer.max_batch_writes = 1.try_into().unwrap();
+        one_at_a_time(settings);
         settings.queue.overflow = Overflow::Reject;
-        settings.database.busy_timeout = Duration::from_secs(30);
-        settings.writer.linger = Linger::Fixed(Duration::ZERO);
     });
     let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n";
     let slow = daemon.client.post("/v1/query", &json!({"sql": endless, "timeout_ms": 50}));
     assert_eq!(slow.problem(408), "statement_timeout");
 
+    // Room for one in the writer's hand and one in the queue: one of three is refused.
     let held = daemon.hold_the_file();
-    let spawn = |body: serde_json::Value| {
+    let (tell, answers) = mpsc::channel();
+    for number in 0..3 {
+        let (client, tell) = (daemon.client.another(), tell.clone());
+        let body = json!({"sql": format!("CREATE TABLE t{number} (x)")});
+        std::thread::spawn(move || tell.send(client.post("/v1/execute", &body)));
+    }
+    drop(tell);
+    let refused = answers.recv().unwrap();
+    assert_eq!(refused.problem(503), "queue_full");
+    assert_eq!(refused.json()["outcome"], "not_executed");
+    drop(held);
+    let mut rest: Vec<_> = answers.iter().collect();
+    // The second one was refused too if it came before the writer took the first.
+    rest.retain(|answer| answer.status != 503 || answer.problem(503) != "queue_full");
+    assert!(!rest.is_empty() && rest.iter().all(|answer| answer.status == 200));
+    assert_eq!(daemon.scalar("SELECT count(*) FROM sqlite_schema WHERE name LIKE 't_'"), rest.len());
+}
+
+#[test]
+fn a_write_whose_time_is_up_before_its_turn_is_not_executed() {
+    let daemon = Daemon::with(one_at_a_time);
+    let held = daemon.hold_the_file();
+    let post = |body: serde_json::Value| {
         let client = daemon.client.another();
         std::thread::spawn(move || client.post("/v1/execute", &body))
     };
-    let in_hand = spawn(json!({"sql": "CREATE TABLE a (x)"}));
-    wait_until("the writer has it", || daemon.database.status().queue.length == 1);
-    wait_until("the writer has it in hand", || {
-        let full = daemon.client.post("/v1/execute", &json!({"sql": "CREATE TABLE c (x)", "timeout_ms": 1}));
-        assert_eq!(full.problem(503), "queue_full");
-        true
-    });
+    let patient = [post(json!({"sql": "CREATE TABLE a (x)"})), post(json!({"sql": "CREATE TABLE b (x)"}))];
+    wait_until("one is in hand", || daemon.database.status().queue.length == 1);
+    let hasty = post(json!({"sql": "CREATE TABLE c (x)", "timeout_ms": 1}));
+    wait_until("it is queued", || daemon.database.status().queue.length == 2);
+    let queued = std::time::Instant::now();
+    wait_until("its time is up", || queued.elapsed() > Duration::from_millis(1));
     drop(held);
-    assert_eq!(in_hand.join().unwrap().status, 200);
+    assert!(patient.into_iter().all(|write| write.join().unwrap().status == 200));
+    let hasty = hasty.join().unwrap();
+    assert_eq!(hasty.problem(408), "deadline_passed");
+    assert_eq!(
+        (&hasty.json()["outcome"], &hasty.json()["retryable"]),
+        (&json!("not_executed"), &json!(true))
+    );
+    assert_eq!(daemon.scalar("SELECT count(*) FROM sqlite_schema WHERE name = 'c'"), 0);
 }
 
 #[test]

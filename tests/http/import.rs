@@ -1,9 +1,10 @@
 //! `/v1/message-logs/import`.
 
 use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::time::Duration;
 
-use actix_sqlite::Linger;
 use serde_json::{Value, json};
 
 use crate::client::{Daemon, chat, lines, log, wait_until};
@@ -86,46 +87,36 @@ fn bad_lines_are_rejected_with_their_numbers_and_the_rest_goes_in() {
 
 #[test]
 fn an_import_that_the_end_overtakes_says_how_far_it_got() {
-    let mut daemon = Daemon::with(|settings| {
-        settings.writer.linger = Linger::Fixed(Duration::ZERO);
-        settings.database.busy_timeout = Duration::from_secs(30);
-    });
+    let mut daemon = Daemon::with(|settings| settings.database.busy_timeout = Duration::from_secs(30));
     let held = daemon.hold_the_file();
-    let endless = Endless { line: Vec::new(), number: 0 };
-    let import = std::thread::spawn({
-        let client = daemon.client.another();
-        move || client.send("POST", "/v1/message-logs/import", ureq::SendBody::from_owned_reader(endless))
+    // A plain client sends all before it listens, and this body has no end.
+    let mut connection = TcpStream::connect(daemon.address()).unwrap();
+    let mut sender = connection.try_clone().unwrap();
+    let sending = std::thread::spawn(move || -> std::io::Result<()> {
+        sender.write_all(
+            b"POST /v1/message-logs/import HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n",
+        )?;
+        for number in 0_u64.. {
+            let line = format!("{}\n", log(&format!("endless-{number}")));
+            sender.write_all(format!("{:x}\r\n{line}\r\n", line.len()).as_bytes())?;
+        }
+        Ok(())
     });
-    wait_until("lines are queued", || daemon.database.status().queue.length > 0);
+    wait_until("the window is full", || daemon.database.status().queue.length > 1_000);
     daemon.stopper.stop();
     wait_until("the daemon is stopping", || !daemon.database.is_running());
     drop(held);
-    let answer = import.join().unwrap();
-    assert_eq!(answer.problem(503), "shutting_down");
-    let problem = answer.json();
-    assert_eq!((&problem["retryable"], &problem["outcome"]), (&json!(true), &json!("unknown")));
+    let mut answer = String::new();
+    let _ = connection.read_to_string(&mut answer);
+    assert!(sending.join().unwrap().is_err(), "the daemon closes the connection");
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+    let problem: Value = serde_json::from_str(body).unwrap();
+    assert_eq!((&problem["code"], &problem["outcome"]), (&json!("shutting_down"), &json!("unknown")));
+    assert_eq!(problem["retryable"], true);
     let told = problem["import"]["inserted"].as_i64().unwrap();
     daemon.ended().unwrap();
     let conn = actix_sqlite::rusqlite::Connection::open(daemon.file()).unwrap();
     let there: i64 = conn.query_row("SELECT count(*) FROM message_logs", [], |row| row.get(0)).unwrap();
     assert!(told > 0 && told <= there, "{told} told, {there} there");
-}
-
-/// Message logs without end.
-struct Endless {
-    line: Vec<u8>,
-    number: u64,
-}
-
-impl std::io::Read for Endless {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        if self.line.is_empty() {
-            self.number += 1;
-            self.line = format!("{}\n", log(&format!("endless-{}", self.number))).into_bytes();
-        }
-        let length = buffer.len().min(self.line.len());
-        buffer[..length].copy_from_slice(&self.line[..length]);
-        self.line.drain(..length);
-        Ok(length)
-    }
 }

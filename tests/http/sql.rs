@@ -76,7 +76,7 @@ fn a_query_sees_what_was_acknowledged_and_waits_for_a_commit_to_come() {
 /// As many as there are rows in a result that must not be held in memory.
 const MANY: usize = 300_000;
 const SERIES: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT ?1)
-                      SELECT i, 'row ' || i AS text, NULL AS nothing FROM n";
+                      SELECT i, 'row ' || i AS text, NULL AS nil FROM n";
 
 #[test]
 fn a_long_result_is_streamed_as_ndjson_and_as_csv() {
@@ -89,14 +89,14 @@ fn a_long_result_is_streamed_as_ndjson_and_as_csv() {
     let text = ndjson.text();
     assert_eq!(text.lines().count(), MANY);
     for (line, number) in text.lines().zip(1..) {
-        assert_eq!(line, format!(r#"{{"i":{number},"text":"row {number}","nothing":null}}"#));
+        assert_eq!(line, format!(r#"{{"i":{number},"text":"row {number}","nil":null}}"#));
     }
 
     let csv = daemon.client.header("Accept", "text/csv").post("/v1/query", &body);
     assert_eq!((csv.status, csv.header("content-type")), (200, "text/csv; charset=utf-8; header=present"));
     let text = csv.text();
     let mut lines = text.split("\r\n");
-    assert_eq!(lines.next(), Some("i,text,nothing"));
+    assert_eq!(lines.next(), Some("i,text,nil"));
     assert!((1..=MANY).all(|number| lines.next() == Some(format!("{number},row {number},").as_str())));
     assert_eq!((lines.next(), lines.next()), (Some(""), None));
 }
