@@ -105,12 +105,20 @@ impl Gate {
         // What the writer does after its first batch needs the lock too.
         database.flush().await.unwrap();
         let gate = Self::shut(place);
-        let (handle, write) = (database.clone(), write.into());
-        let mut write = Box::pin(async move { handle.execute(write).await });
-        assert!((&mut write).now_or_never().is_none(), "the gate is shut");
-        until("the writer has taken the write", || database.status().queue.length == 0).await;
-        (gate, actix_rt::spawn(write))
+        (gate, take_in_hand(database, write).await)
     }
+}
+
+/// Sends a write to a writer that is held back somewhere, and returns when the writer has it.
+pub(crate) async fn take_in_hand(
+    database: &Database,
+    write: impl Into<Execute>,
+) -> actix_rt::task::JoinHandle<Result<Receipt, WriteError>> {
+    let (handle, write) = (database.clone(), write.into());
+    let mut write = Box::pin(async move { handle.execute(write).await });
+    assert!((&mut write).now_or_never().is_none(), "the writer is held");
+    until("the writer has taken the write", || database.status().queue.length == 0).await;
+    actix_rt::spawn(write)
 }
 
 /// Sends all of them, in this order, before the first is answered.

@@ -198,6 +198,25 @@ fn a_file_is_open_once() {
     });
 }
 
+/// Somebody else's backup, or a look with another tool.
+#[test]
+fn opening_waits_for_a_lock_that_another_program_holds() {
+    run(async {
+        let place = Place::new();
+        let database = place.open(|_| ()).await;
+        run_all(&database, &[TABLE]).await;
+        assert!(database.shutdown().await.closed);
+        let gate = Gate::shut(&place);
+        let opening = actix_rt::spawn(Database::open(place.settings(|_| ())));
+        let begun = std::time::Instant::now();
+        until("it has waited", || begun.elapsed() > Duration::from_millis(200) || opening.is_finished())
+            .await;
+        assert!(!opening.is_finished());
+        drop(gate);
+        soon("opening it", opening).await.unwrap().unwrap();
+    });
+}
+
 #[test]
 fn what_is_no_database_is_refused_and_left_as_it_was() {
     run(async {
