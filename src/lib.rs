@@ -35,6 +35,8 @@ pub mod relay;
 pub mod server;
 pub mod settings;
 mod stats;
+#[cfg(feature = "cli")]
+pub mod telemetry;
 
 pub use database::{Database, DatabaseActor, DatabaseBuilder, Flush, GetStatus, RowStream, ShutdownReport};
 pub use engine::sqlite::MigrationError;
