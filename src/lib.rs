@@ -53,3 +53,8 @@ pub use stats::{DatabaseStatus, QueueStatus, ReadersStatus, State, Status, Write
 
 /// The SQLite binding this library is built on, for embedders that need the same one.
 pub use rusqlite;
+
+/// The README's code compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use crate::policy::{Admission, AdmissionPolicy, Behind, Load, RefusedBecause};
+use crate::policy::{Admission, AdmissionPolicy, Behind, Load, Overflow, RefusedBecause};
 
 /// What a queue has to know of what it holds.
 pub(crate) trait Queued {
@@ -86,13 +86,13 @@ impl<T: Queued> Queue<T> {
     }
 
     /// Takes a request in, or gives it back with the reason.
-    pub(crate) fn push(&self, item: T) -> Result<Pushed, (T, RefusedBecause)> {
+    pub(crate) fn push(&self, item: T, overflow: Overflow) -> Result<Pushed, (T, RefusedBecause)> {
         let mut state = self.lock();
         if let Some(because) = state.closed {
             return Err((item, because));
         }
         let held = Load { items: state.inside.len(), bytes: state.bytes };
-        match self.policy.decide(held, item.size(), !state.outside.is_empty()) {
+        match self.policy.decide(held, item.size(), !state.outside.is_empty(), overflow) {
             Admission::Enter => {
                 state.enter(item);
                 self.wake_one(state);
@@ -229,7 +229,8 @@ impl<T: Queued> State<T> {
     fn let_in(&mut self, policy: &AdmissionPolicy) {
         while let Some((next, _)) = self.outside.front() {
             let held = Load { items: self.inside.len(), bytes: self.bytes };
-            let fits = next.is_abandoned() || policy.decide(held, next.size(), false) == Admission::Enter;
+            let fits = next.is_abandoned()
+                || policy.decide(held, next.size(), false, Overflow::Wait) == Admission::Enter;
             if !fits {
                 break;
             }
@@ -255,7 +256,6 @@ impl<T: Queued> State<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::Overflow;
     use std::time::Duration;
 
     #[derive(Debug, PartialEq)]
@@ -270,8 +270,8 @@ mod tests {
         }
     }
 
-    fn queue(max_items: usize, overflow: Overflow) -> Queue<Item> {
-        Queue::new(AdmissionPolicy { max_items, max_bytes: 1000, overflow })
+    fn queue(max_items: usize) -> Queue<Item> {
+        Queue::new(AdmissionPolicy { max_items, max_bytes: 1000 })
     }
 
     fn all(queue: &Queue<Item>) -> Vec<usize> {
@@ -280,10 +280,10 @@ mod tests {
 
     #[test]
     fn what_is_pushed_comes_out_in_order_through_inside_and_outside() {
-        let queue = queue(2, Overflow::Wait);
+        let queue = queue(2);
         let mut waiting: Vec<oneshot::Receiver<()>> = Vec::new();
         for n in 0..6 {
-            match queue.push(Item(n, n == 4)).unwrap() {
+            match queue.push(Item(n, n == 4), Overflow::Wait).unwrap() {
                 Pushed::Entered => assert!(n < 2),
                 Pushed::Waiting(told) => waiting.push(told),
             }
@@ -297,15 +297,18 @@ mod tests {
 
     #[test]
     fn a_full_queue_refuses_if_told_so_and_gives_the_request_back() {
-        let queue = queue(1, Overflow::Reject);
-        assert!(queue.push(Item(0, false)).is_ok());
-        assert_eq!(queue.push(Item(1, false)).unwrap_err(), (Item(1, false), RefusedBecause::QueueFull));
+        let queue = queue(1);
+        assert!(queue.push(Item(0, false), Overflow::Reject).is_ok());
+        assert_eq!(
+            queue.push(Item(1, false), Overflow::Reject).unwrap_err(),
+            (Item(1, false), RefusedBecause::QueueFull)
+        );
     }
 
     #[test]
     fn what_a_dead_actor_held_goes_back_to_the_head_in_order() {
-        let queue = queue(10, Overflow::Reject);
-        (0..5).for_each(|n| assert!(queue.push(Item(n, false)).is_ok()));
+        let queue = queue(10);
+        (0..5).for_each(|n| assert!(queue.push(Item(n, false), Overflow::Wait).is_ok()));
         let mut hand = Vec::new();
         queue.take_while(&mut hand, |hand, _| hand.len() < 3);
         queue.give_back(hand.into_iter());
@@ -315,10 +318,10 @@ mod tests {
 
     #[test]
     fn a_closed_queue_takes_nothing_but_serves_what_it_has() {
-        let queue = queue(1, Overflow::Wait);
-        (0..3).for_each(|n| assert!(queue.push(Item(n, false)).is_ok()));
+        let queue = queue(1);
+        (0..3).for_each(|n| assert!(queue.push(Item(n, false), Overflow::Wait).is_ok()));
         queue.close(RefusedBecause::ShuttingDown);
-        assert_eq!(queue.push(Item(9, false)).unwrap_err().1, RefusedBecause::ShuttingDown);
+        assert_eq!(queue.push(Item(9, false), Overflow::Wait).unwrap_err().1, RefusedBecause::ShuttingDown);
         assert_eq!(queue.wait(ONE, None), Woken::Ready);
         assert_eq!(all(&queue), [0, 1, 2]);
         assert_eq!(queue.wait(ONE, None), Woken::Finished);
@@ -326,26 +329,26 @@ mod tests {
 
     #[test]
     fn waiting_ends_when_its_time_is_up() {
-        let queue = queue(1, Overflow::Wait);
+        let queue = queue(1);
         assert_eq!(queue.wait(ONE, Some(Instant::now() + Duration::from_millis(2))), Woken::TimedOut);
     }
 
     #[test]
     fn a_wait_for_many_is_ended_by_enough_requests_or_bytes() {
-        let queue = queue(3, Overflow::Wait);
+        let queue = queue(3);
         let many = |items, bytes| queue.wait(Load { items, bytes }, Some(Instant::now()));
-        (0..2).for_each(|n| assert!(queue.push(Item(n, false)).is_ok()));
+        (0..2).for_each(|n| assert!(queue.push(Item(n, false), Overflow::Wait).is_ok()));
         assert_eq!(many(3, 1000), Woken::TimedOut);
         assert_eq!(many(2, 1000), Woken::Ready);
         assert_eq!(many(3, 20), Woken::Ready);
-        (0..2).for_each(|n| assert!(queue.push(Item(n, false)).is_ok()));
+        (0..2).for_each(|n| assert!(queue.push(Item(n, false), Overflow::Wait).is_ok()));
         assert_eq!(many(100, 1000), Woken::Ready, "a full queue grows no fuller");
     }
 
     #[test]
     fn the_abandoned_do_not_pile_up_outside() {
-        let queue = queue(1, Overflow::Wait);
-        (0..10_000).for_each(|n| assert!(queue.push(Item(n, n > 0)).is_ok()));
+        let queue = queue(1);
+        (0..10_000).for_each(|n| assert!(queue.push(Item(n, n > 0), Overflow::Wait).is_ok()));
         assert!(queue.load().1 <= FIRST_SWEEP + 1, "{:?}", queue.load());
     }
 }

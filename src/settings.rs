@@ -82,7 +82,7 @@ impl Default for DatabaseSettings {
             wal_checkpoint_size: ByteSize::mib(4),
             wal_truncate_size: ByteSize::mib(64),
             checkpoint: true,
-            idempotency_retention: Duration::from_secs(24 * 60 * 60),
+            idempotency_retention: Duration::from_hours(24),
             idempotency_max_keys: nonzero(1_000_000),
         }
     }
@@ -240,7 +240,7 @@ impl Default for SupervisorSettings {
     fn default() -> Self {
         Self {
             max_restarts: 10,
-            window: Duration::from_secs(60),
+            window: Duration::from_mins(1),
             initial_backoff: Duration::from_millis(10),
             max_backoff: Duration::from_secs(2),
             shutdown_timeout: Duration::from_secs(10),
@@ -366,14 +366,19 @@ impl Settings {
     ///
     /// # Errors
     /// [`SettingsError`] names the key and says what is wrong with it.
-    pub fn load_with_overrides(file: Option<&Path>, overrides: &[(&str, String)]) -> Result<Self, SettingsError> {
+    pub fn load_with_overrides(
+        file: Option<&Path>,
+        overrides: &[(&str, String)],
+    ) -> Result<Self, SettingsError> {
         let explain = |error: config::ConfigError| SettingsError(format!("settings: {error}"));
         let mut builder = config::Config::builder();
         if let Some(file) = file {
             builder = builder.add_source(config::File::from(file).format(config::FileFormat::Toml));
         }
-        let environment =
-            config::Environment::with_prefix(ENV_PREFIX).prefix_separator("__").separator("__").try_parsing(true);
+        let environment = config::Environment::with_prefix(ENV_PREFIX)
+            .prefix_separator("__")
+            .separator("__")
+            .try_parsing(true);
         builder = builder.add_source(environment);
         for (key, value) in overrides {
             builder = builder.set_override(*key, value.as_str()).map_err(explain)?;
@@ -422,9 +427,15 @@ impl Settings {
             "writer.max_batch_bytes is above queue.max_bytes; a batch can never be larger than the queue",
         )?;
         check(queue.max_bytes.as_u64() > 0, "queue.max_bytes is 0; nothing could ever be written")?;
-        check(writer.max_batch_bytes.as_u64() > 0, "writer.max_batch_bytes is 0; use 1 B for batches of one")?;
+        check(
+            writer.max_batch_bytes.as_u64() > 0,
+            "writer.max_batch_bytes is 0; use 1 B for batches of one",
+        )?;
         check(self.readers.max_queue_bytes.as_u64() > 0, "readers.max_queue_bytes is 0; no query could run")?;
-        check(self.readers.threads <= 1024, "readers.threads is above 1024; each is a thread with a connection")?;
+        check(
+            self.readers.threads <= 1024,
+            "readers.threads is above 1024; each is a thread with a connection",
+        )?;
         check(!writer.statement_timeout.is_zero(), "writer.statement_timeout is 0; every write would fail")?;
         check(!self.readers.query_timeout.is_zero(), "readers.query_timeout is 0; every query would fail")?;
         check(!self.supervisor.window.is_zero(), "supervisor.window is 0; restarts would have no bound")?;
@@ -433,7 +444,10 @@ impl Settings {
             "supervisor.initial_backoff is above supervisor.max_backoff",
         )?;
         if let Linger::Fixed(linger) = writer.linger {
-            check(linger <= Duration::from_secs(60), "writer.linger is above 60s; every write would wait that long")?;
+            check(
+                linger <= Duration::from_mins(1),
+                "writer.linger is above 60s; every write would wait that long",
+            )?;
         }
         check(
             self.server.listen.ip().is_loopback() || self.auth.admin_token().is_some(),
@@ -463,7 +477,8 @@ fn linger_from_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Linger
     if text == "auto" {
         return Ok(Linger::Auto);
     }
-    let text: serde::de::value::StringDeserializer<D::Error> = serde::de::IntoDeserializer::into_deserializer(text);
+    let text: serde::de::value::StringDeserializer<D::Error> =
+        serde::de::IntoDeserializer::into_deserializer(text);
     humantime_serde::deserialize(text).map(Linger::Fixed)
 }
 

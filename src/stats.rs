@@ -83,7 +83,10 @@ impl Stats {
     }
 
     pub(crate) fn flushes(&self) -> BTreeMap<String, u64> {
-        FlushReason::ALL.iter().map(|reason| (reason.name().to_owned(), get(&self.flushes[reason.index()]))).collect()
+        FlushReason::ALL
+            .iter()
+            .map(|reason| (reason.name().to_owned(), get(&self.flushes[reason.index()])))
+            .collect()
     }
 }
 

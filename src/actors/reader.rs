@@ -36,9 +36,15 @@ struct Limits {
 
 impl ReaderActor {
     /// Starts the threads; they do nothing until they are told to.
-    pub(crate) fn start(shared: &Arc<Shared>, engine: &Arc<dyn Engine>, settings: &ReadersSettings) -> Addr<Self> {
-        let limits =
-            Limits { max_rows: settings.max_rows.get(), max_bytes: settings::bytes(settings.max_result_bytes) };
+    pub(crate) fn start(
+        shared: &Arc<Shared>,
+        engine: &Arc<dyn Engine>,
+        settings: &ReadersSettings,
+    ) -> Addr<Self> {
+        let limits = Limits {
+            max_rows: settings.max_rows.get(),
+            max_bytes: settings::bytes(settings.max_result_bytes),
+        };
         let (shared, engine) = (Arc::clone(shared), Arc::clone(engine));
         let thread = || std::thread::Builder::new().name("actix-sqlite-reader".into());
         SyncArbiter::start_with_thread_builder(settings.thread_count(), thread, move || Self {
@@ -81,7 +87,12 @@ impl ReaderActor {
         }
         let result = match &ticket.reply {
             ReadReply::Rows(reply) => {
-                let mut sink = Collected { rows: Rows::default(), bytes: 0, limits: self.limits, wanted: || !reply.is_closed() };
+                let mut sink = Collected {
+                    rows: Rows::default(),
+                    bytes: 0,
+                    limits: self.limits,
+                    wanted: || !reply.is_closed(),
+                };
                 engine.query(&ticket.request, ticket.deadline, &mut sink).map(|()| Some(sink.rows))
             }
             ReadReply::Stream(chunks) => {
@@ -167,7 +178,9 @@ impl<F: Fn() -> bool> RowSink for Collected<F> {
         self.rows.rows.push(row);
         let exceeded = |what: String| Err(StatementError::new(Kind::ResultTooLarge, what));
         if self.rows.len() > max_rows {
-            return exceeded(format!("more than {max_rows} rows (readers.max_rows); use LIMIT, or stream the result"));
+            return exceeded(format!(
+                "more than {max_rows} rows (readers.max_rows); use LIMIT, or stream the result"
+            ));
         }
         if self.bytes > max_bytes {
             return exceeded(format!(

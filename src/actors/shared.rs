@@ -41,12 +41,10 @@ impl Shared {
             intake: Queue::new(AdmissionPolicy {
                 max_items: queue.max_writes.get(),
                 max_bytes: settings::bytes(queue.max_bytes),
-                overflow: queue.overflow,
             }),
             reads: Queue::new(AdmissionPolicy {
                 max_items: readers.max_queue.get(),
                 max_bytes: settings::bytes(readers.max_queue_bytes),
-                overflow: readers.overflow,
             }),
             stats,
             health: watch::Sender::new(Health { state: State::Starting, reason: None }),
@@ -95,8 +93,12 @@ impl Shared {
         self.reads.close(because);
         let writes = self.intake.drain();
         let refused = writes.len();
-        writes.into_iter().for_each(|ticket| ticket.refuse(because));
-        self.reads.drain().into_iter().for_each(|ticket| ticket.refuse(because));
+        for ticket in writes {
+            ticket.refuse(because);
+        }
+        for ticket in self.reads.drain() {
+            ticket.refuse(because);
+        }
         refused
     }
 
@@ -104,7 +106,9 @@ impl Shared {
     pub(crate) fn give_up_doubt(&self, reason: &str) {
         if let Some(doubt) = self.take_doubt() {
             tracing::error!(commit = doubt.commit.0, writes = doubt.writes.len(), "a commit stays in doubt");
-            doubt.writes.into_iter().for_each(|(ticket, _)| ticket.in_doubt(reason));
+            for (ticket, _) in doubt.writes {
+                ticket.in_doubt(reason);
+            }
         }
     }
 }

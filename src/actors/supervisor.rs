@@ -136,18 +136,20 @@ impl Supervisor {
     }
 
     fn on_exit(&mut self, role: Role, exit: Exit, ctx: &mut Context<Self>) {
-        let reason = match exit {
+        let error = match exit {
             Exit::Drained => return self.on_drained(),
-            Exit::CannotOpen(error) => {
-                if let Some(started) = self.started.take() {
-                    self.give_up(format!("cannot open: {error}"));
-                    let _ = started.send(Err(error));
-                    return self.on_drained();
-                }
-                error.to_string()
-            }
-            Exit::Failed(reason) => reason,
+            Exit::CannotOpen(error) => error,
+            Exit::Failed(reason) => StartError::Stopped(reason),
         };
+        let reason = match &error {
+            StartError::Stopped(reason) => reason.clone(),
+            error => error.to_string(),
+        };
+        if let Some(started) = self.started.take() {
+            // Whoever opens a file wants to hear at once what is wrong with it.
+            self.give_up(format!("cannot open: {reason}"));
+            let _ = started.send(Err(error));
+        }
         if self.shared.has_failed() {
             return self.on_drained();
         }

@@ -38,7 +38,11 @@ struct Hand {
 
 impl WriterActor {
     /// Starts the thread; it does nothing until it is told to.
-    pub(crate) fn start(shared: &Arc<Shared>, engine: &Arc<dyn Engine>, settings: &WriterSettings) -> Addr<Self> {
+    pub(crate) fn start(
+        shared: &Arc<Shared>,
+        engine: &Arc<dyn Engine>,
+        settings: &WriterSettings,
+    ) -> Addr<Self> {
         let policy = BatchPolicy {
             max_writes: settings.max_batch_writes.get(),
             max_bytes: settings::bytes(settings.max_batch_bytes),
@@ -87,7 +91,10 @@ impl WriterActor {
     fn resolve_doubt(&self, engine: &mut dyn WriteEngine) -> Result<(), EngineFailure> {
         let Some(doubt) = self.shared.take_doubt() else { return Ok(()) };
         if engine.last_commit() < doubt.commit {
-            tracing::info!(commit = doubt.commit.0, "a commit that failed is not in the file; its writes run again");
+            tracing::info!(
+                commit = doubt.commit.0,
+                "a commit that failed is not in the file; its writes run again"
+            );
             self.shared.intake.give_back(doubt.writes.into_iter().map(|(ticket, _)| ticket));
             return Ok(());
         }
@@ -95,7 +102,10 @@ impl WriterActor {
             self.shared.put_doubt(doubt);
             return Err(error);
         }
-        tracing::info!(commit = doubt.commit.0, "a commit that failed is in the file; its writes are acknowledged");
+        tracing::info!(
+            commit = doubt.commit.0,
+            "a commit that failed is in the file; its writes are acknowledged"
+        );
         doubt.writes.into_iter().for_each(|(ticket, outcome)| ticket.answer(outcome));
         Ok(())
     }
@@ -155,6 +165,7 @@ impl WriterActor {
         *outcomes = Outcomes::for_writes(tickets.len());
         let writes: Vec<_> = tickets.iter().map(|ticket| &ticket.request).collect();
         let result = engine.commit(&writes, outcomes);
+        self.shared.last_commit.send_replace(engine.last_commit());
         fail::fail_point!("after_commit");
         self.traffic = Traffic { last_batch: tickets.len(), last_commit: begun.elapsed() };
         tracing::debug!(
@@ -165,7 +176,6 @@ impl WriterActor {
         );
         self.shared.stats.batch(tickets.len(), reason);
         if result.is_ok() {
-            self.shared.last_commit.send_replace(engine.last_commit());
             self.answer_settled();
             return engine.maintain(Occasion::Commit);
         }
@@ -180,7 +190,8 @@ impl WriterActor {
         stats::add(&stats.replayed_batches, usize::from(outcomes.replayed));
         let (mut committed, mut failed) = (0, 0);
         let mut in_doubt = outcomes.in_doubt;
-        let doubtful = in_doubt.as_ref().map_or(0..0, |doubt| doubt.first..doubt.first + doubt.outcomes.len());
+        let doubtful =
+            in_doubt.as_ref().map_or(0..0, |doubt| doubt.first..doubt.first + doubt.outcomes.len());
         let mut doubted = Vec::new();
         let settled = outcomes.settled.into_iter().chain(std::iter::repeat_with(|| None));
         for (place, (ticket, outcome)) in tickets.into_iter().zip(settled).enumerate() {
@@ -207,8 +218,11 @@ impl WriterActor {
         self.answer_settled();
         let mut tickets = std::mem::take(&mut self.hand.tickets);
         if panicked {
-            tickets.iter_mut().for_each(|ticket| ticket.crashes += 1);
-            let alone_is_enough = |ticket: &WriteTicket| self.policy.max_writes_after(ticket.crashes - 1) == 1;
+            for ticket in &mut tickets {
+                ticket.crashes += 1;
+            }
+            let alone_is_enough =
+                |ticket: &WriteTicket| self.policy.max_writes_after(ticket.crashes - 1) == 1;
             if let [ticket] = tickets.as_slice()
                 && alone_is_enough(ticket)
                 && ticket.crashes > 1
@@ -216,7 +230,9 @@ impl WriterActor {
                 let message = "the writer panicked whenever it ran this write; it left nothing behind";
                 let error = StatementError::new(StatementErrorKind::Panicked, message);
                 stats::add(&self.shared.stats.writes_failed, 1);
-                tickets.drain(..).for_each(|ticket| ticket.answer(Err(error.clone().into())));
+                for ticket in tickets.drain(..) {
+                    ticket.answer(Err(error.clone().into()));
+                }
             }
         }
         stats::add(&self.shared.stats.writes_given_back, tickets.len());

@@ -4,8 +4,8 @@
 //! and `send` waits: backpressure reaches the sender. `do_send` ignores mailbox bounds, as always in actix.
 
 use actix::{
-    Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseFuture, Supervised, SystemRegistry,
-    SystemService, WrapFuture,
+    Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseFuture, Supervised,
+    SystemRegistry, SystemService, WrapFuture,
 };
 
 use super::Database;

@@ -24,9 +24,10 @@ use crate::actors::ticket::{ReadReply, ReadTicket, WriteTicket};
 use crate::engine::WriteOutcome;
 use crate::error::{ReadError, Refusal, StartError, WriteError};
 use crate::message::{
-    CommitSeq, Committed, Execute, Extent, Query, QueryOne, Read, ReadRequest, Receipt, Row, Rows, Transaction,
-    TransactionReceipt, Write, WriteRequest,
+    CommitSeq, Committed, Execute, Extent, Query, QueryOne, Read, ReadRequest, Receipt, Row, Rows,
+    Transaction, TransactionReceipt, Write, WriteRequest,
 };
+use crate::policy::{Overflow, RefusedBecause};
 use crate::queue::Pushed;
 use crate::settings::Settings;
 use crate::stats;
@@ -150,7 +151,7 @@ impl Database {
     /// [`WriteError`] if the database is closed or failed.
     pub async fn flush(&self) -> Result<CommitSeq, WriteError> {
         let ticket = WriteTicket::new(WriteRequest::flush(), None);
-        self.push_write(ticket).outcome().await.map(|committed| committed.commit)
+        self.push_write(ticket, Overflow::Wait).outcome().await.map(|committed| committed.commit)
     }
 
     /// The number of the last COMMIT.
@@ -165,13 +166,26 @@ impl Database {
 
     /// Puts a write into the queue at once, to be awaited later.
     pub(crate) fn submit(&self, write: impl Write) -> Result<PendingWrite, WriteError> {
-        let transaction = write.into_transaction()?;
-        let deadline = transaction.timeout.map(|timeout| Instant::now() + timeout);
-        Ok(self.push_write(WriteTicket::new(transaction.into(), deadline)))
+        self.submit_with(write, self.inner.settings.queue.overflow)
     }
 
-    fn push_write(&self, (ticket, answer): (WriteTicket, oneshot::Receiver<WriteOutcome>)) -> PendingWrite {
-        match self.inner.shared.intake.push(ticket) {
+    /// The same, whatever the settings say about a full queue.
+    pub(crate) fn submit_with(
+        &self,
+        write: impl Write,
+        overflow: Overflow,
+    ) -> Result<PendingWrite, WriteError> {
+        let transaction = write.into_transaction()?;
+        let deadline = transaction.timeout.map(|timeout| Instant::now() + timeout);
+        Ok(self.push_write(WriteTicket::new(transaction.into(), deadline), overflow))
+    }
+
+    fn push_write(
+        &self,
+        (ticket, answer): (WriteTicket, oneshot::Receiver<WriteOutcome>),
+        overflow: Overflow,
+    ) -> PendingWrite {
+        match self.inner.shared.intake.push(ticket, overflow) {
             Ok(Pushed::Entered) => PendingWrite { answer, waiting: None },
             Ok(Pushed::Waiting(admitted)) => PendingWrite { answer, waiting: Some(admitted) },
             Err((ticket, because)) => {
@@ -192,7 +206,9 @@ impl Database {
     }
 
     fn push_read(&self, ticket: ReadTicket) {
-        if let Err((ticket, because)) = self.inner.shared.reads.push(ticket) {
+        if let Err((ticket, because)) =
+            self.inner.shared.reads.push(ticket, self.inner.settings.readers.overflow)
+        {
             stats::add(&self.inner.shared.stats.queries_refused, 1);
             ticket.refuse(because);
         }
@@ -208,7 +224,9 @@ impl Database {
         let Some(wanted) = query.min_commit else { return Ok(()) };
         let mut news = self.inner.shared.last_commit.subscribe();
         let reached = news.wait_for(|last| *last >= wanted);
-        let in_time = actix_rt::time::timeout(deadline.saturating_duration_since(Instant::now()), reached).await.is_ok();
+        let in_time = actix_rt::time::timeout(deadline.saturating_duration_since(Instant::now()), reached)
+            .await
+            .is_ok();
         if in_time {
             return Ok(());
         }
@@ -218,7 +236,10 @@ impl Database {
 
 impl std::fmt::Debug for Database {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Database").field("path", &self.inner.settings.database.path).finish_non_exhaustive()
+        formatter
+            .debug_struct("Database")
+            .field("path", &self.inner.settings.database.path)
+            .finish_non_exhaustive()
     }
 }
 
@@ -241,5 +262,5 @@ impl PendingWrite {
 }
 
 fn stopped() -> Refusal {
-    Refusal::new(crate::policy::RefusedBecause::ShuttingDown)
+    Refusal::new(RefusedBecause::ShuttingDown)
 }

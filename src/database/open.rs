@@ -8,8 +8,8 @@ use tokio::sync::oneshot;
 use super::{Database, Inner};
 use crate::actors::shared::Shared;
 use crate::actors::supervisor::Supervisor;
-use crate::engine::sqlite::{Migration, MigrationError, SqliteEngine};
 use crate::engine::Engine;
+use crate::engine::sqlite::{Migration, MigrationError, SqliteEngine};
 use crate::error::StartError;
 use crate::settings::Settings;
 use crate::stats::Stats;
@@ -49,8 +49,9 @@ impl DatabaseBuilder {
         let migrations = built_in(&self.settings).into_iter().chain(self.migrations).collect();
         let engine = SqliteEngine::new(self.settings.clone(), migrations, Arc::clone(&stats))?;
         let shared = Arc::new(Shared::new(&self.settings, stats));
-        let database =
-            Database { inner: Arc::new(Inner { shared: Arc::clone(&shared), settings: self.settings.clone() }) };
+        let database = Database {
+            inner: Arc::new(Inner { shared: Arc::clone(&shared), settings: self.settings.clone() }),
+        };
         let (started, outcome) = oneshot::channel();
         let engine: Arc<dyn Engine> = Arc::new(engine);
         Supervisor::launch(shared, &engine, &self.settings, started);

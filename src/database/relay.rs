@@ -3,8 +3,8 @@
 use super::Database;
 use crate::error::{ReadError, WriteError};
 use crate::relay::{
-    Account, AddAccount, AddMessageLog, Added, DeleteAccount, Deleted, GetAccount, GetAccounts, GetMessageLog,
-    GetMessageLogs, MessageLog, MessageLogPage, UpdateAccountStatus, Updated,
+    Account, AddAccount, AddMessageLog, Added, DeleteAccount, Deleted, GetAccount, GetAccounts,
+    GetMessageLog, GetMessageLogs, MessageLog, MessageLogPage, UpdateAccountStatus, Updated,
 };
 
 /// Each method sends the message of its name.

@@ -27,7 +27,10 @@ impl std::fmt::Display for ShutdownReport {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { committed, failed, refused, closed, seconds } = self;
         let files = if *closed { "files closed" } else { "files not closed in time" };
-        write!(formatter, "{committed} queued writes committed, {failed} failed, {refused} refused; {files}, {seconds:.3} s")
+        write!(
+            formatter,
+            "{committed} queued writes committed, {failed} failed, {refused} refused; {files}, {seconds:.3} s"
+        )
     }
 }
 

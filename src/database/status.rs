@@ -2,9 +2,7 @@
 
 use super::Database;
 use crate::queue::{Queue, Queued};
-use crate::stats::{
-    DatabaseStatus, QueueStatus, ReadersStatus, State, Status, WriterStatus, get,
-};
+use crate::stats::{DatabaseStatus, QueueStatus, ReadersStatus, State, Status, WriterStatus, get};
 
 impl Database {
     /// State, queues and counts. Asks nobody, so it answers whatever the actors are doing.

@@ -48,7 +48,8 @@ impl<'de> Deserializer<'de> for RowDeserializer<'_> {
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         let cells = self.columns.iter().zip(self.values);
-        visitor.visit_seq(SeqDeserializer::new(cells.map(|(column, value)| ValueDeserializer { column, value })))
+        visitor
+            .visit_seq(SeqDeserializer::new(cells.map(|(column, value)| ValueDeserializer { column, value })))
     }
 
     fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Error> {
@@ -162,7 +163,7 @@ impl<'de> Deserializer<'de> for ValueDeserializer<'_> {
     }
 }
 
-impl<'de> IntoDeserializer<'de, Error> for ValueDeserializer<'_> {
+impl IntoDeserializer<'_, Error> for ValueDeserializer<'_> {
     type Deserializer = Self;
 
     fn into_deserializer(self) -> Self {

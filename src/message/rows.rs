@@ -144,6 +144,8 @@ mod tests {
         }
     }
 
+    type Tuple = (i64, String, bool, Option<String>, String, f64);
+
     #[test]
     fn a_row_becomes_a_struct_a_tuple_or_a_plain_value() {
         let account = Account {
@@ -155,7 +157,6 @@ mod tests {
             score: 2.0,
         };
         assert_eq!(rows().deserialize::<Account>().unwrap(), [account]);
-        type Tuple = (i64, String, bool, Option<String>, String, f64);
         assert_eq!(rows().deserialize::<Tuple>().unwrap()[0].1, "a@b");
         let one = Rows { columns: vec!["count".into()], rows: vec![vec![3.into()]] };
         assert_eq!(one.deserialize::<u32>().unwrap(), [3]);

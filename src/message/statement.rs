@@ -185,7 +185,11 @@ impl IdempotencyKey {
     pub fn new(key: impl Into<String>) -> Result<Self, String> {
         let key = key.into();
         if key.is_empty() || key.len() > Self::MAX_LEN {
-            return Err(format!("an idempotency key has 1 to {} bytes, this one has {}", Self::MAX_LEN, key.len()));
+            return Err(format!(
+                "an idempotency key has 1 to {} bytes, this one has {}",
+                Self::MAX_LEN,
+                key.len()
+            ));
         }
         if !key.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
             return Err("an idempotency key is printable ASCII".into());
@@ -214,7 +218,9 @@ impl Fingerprint {
         for statement in statements {
             part(b'S', statement.sql.as_bytes());
             if let Params::Named(values) = &statement.params {
-                values.keys().for_each(|name| part(b'N', name.as_bytes()));
+                for name in values.keys() {
+                    part(b'N', name.as_bytes());
+                }
             }
             for value in statement.params.values() {
                 match value {
@@ -240,7 +246,8 @@ mod tests {
 
     #[test]
     fn json_parameters_keep_every_digit_of_an_integer() {
-        let params = Params::from_json("[9223372036854775807, -9223372036854775808, 1.5, 1e3, true]").unwrap();
+        let params =
+            Params::from_json("[9223372036854775807, -9223372036854775808, 1.5, 1e3, true]").unwrap();
         let expected: Vec<Value> =
             vec![i64::MAX.into(), i64::MIN.into(), 1.5.into(), 1000.0.into(), Value::Integer(1)];
         assert_eq!(params, Params::Positional(expected));
@@ -272,6 +279,6 @@ mod tests {
         ] {
             assert_ne!(of(base.clone()), of(other));
         }
-        assert_ne!(Fingerprint::of(&[base.clone()]), Fingerprint::of(&[base.clone(), base]));
+        assert_ne!(of(base.clone()), Fingerprint::of(&[base.clone(), base]));
     }
 }

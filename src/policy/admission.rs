@@ -57,7 +57,9 @@ impl fmt::Display for RefusedBecause {
             Self::TooLarge => "the request is larger than the whole queue may be; send less at once",
             Self::ShuttingDown => "the database is shutting down; try again when it is back",
             Self::Failed => "the database failed and is not restarted any more; see its status",
-            Self::DeadlinePassed => "its time was up before its turn came; allow more time or try again later",
+            Self::DeadlinePassed => {
+                "its time was up before its turn came; allow more time or try again later"
+            }
             Self::NotOpen => "no database was opened behind this address; register an opened one first",
         })
     }
@@ -83,17 +85,22 @@ pub(crate) enum Admission {
 pub(crate) struct AdmissionPolicy {
     pub(crate) max_items: usize,
     pub(crate) max_bytes: usize,
-    pub(crate) overflow: Overflow,
 }
 
 impl AdmissionPolicy {
     /// `others_waiting`: somebody came earlier and is still outside, so a new one must not overtake.
-    pub(crate) fn decide(&self, held: Load, bytes: usize, others_waiting: bool) -> Admission {
+    pub(crate) fn decide(
+        &self,
+        held: Load,
+        bytes: usize,
+        others_waiting: bool,
+        overflow: Overflow,
+    ) -> Admission {
         if bytes > self.max_bytes {
             return Admission::Refuse(RefusedBecause::TooLarge);
         }
         let fits = held.items < self.max_items && held.bytes + bytes <= self.max_bytes;
-        match self.overflow {
+        match overflow {
             _ if fits && !others_waiting => Admission::Enter,
             Overflow::Wait => Admission::Wait,
             Overflow::Reject => Admission::Refuse(RefusedBecause::QueueFull),
@@ -118,9 +125,10 @@ mod tests {
             (0, 0, 1, true, full, Admission::Wait),
         ] {
             let held = Load { items, bytes };
-            let policy = |overflow| AdmissionPolicy { max_items: 10, max_bytes: 100, overflow };
-            assert_eq!(policy(Overflow::Reject).decide(held, request, waiting), reject, "{held:?} {request}");
-            assert_eq!(policy(Overflow::Wait).decide(held, request, waiting), wait, "{held:?} {request}");
+            let policy = AdmissionPolicy { max_items: 10, max_bytes: 100 };
+            let decide = |overflow| policy.decide(held, request, waiting, overflow);
+            assert_eq!(decide(Overflow::Reject), reject, "{held:?} {request}");
+            assert_eq!(decide(Overflow::Wait), wait, "{held:?} {request}");
         }
     }
 }

@@ -122,7 +122,9 @@ impl BatchPolicy {
             return Verdict::Flush(FlushReason::Requested);
         }
         match behind {
-            Behind::Next(bytes) if pending.writes == 0 || pending.bytes + bytes <= self.max_bytes => Verdict::Take,
+            Behind::Next(bytes) if pending.writes == 0 || pending.bytes + bytes <= self.max_bytes => {
+                Verdict::Take
+            }
             Behind::Next(_) => Verdict::Flush(FlushReason::Bytes),
             Behind::Closed => Verdict::Flush(FlushReason::Shutdown),
             Behind::Nothing => {
@@ -160,7 +162,9 @@ impl BatchPolicy {
     fn linger(&self, pending: Pending, traffic: Traffic) -> Duration {
         match self.linger {
             Linger::Fixed(linger) => linger,
-            Linger::Auto if pending.writes < traffic.last_batch => (traffic.last_commit / 2).min(self.max_linger),
+            Linger::Auto if pending.writes < traffic.last_batch => {
+                (traffic.last_commit / 2).min(self.max_linger)
+            }
             Linger::Auto => Duration::ZERO,
         }
     }
@@ -172,7 +176,12 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    fn decide(linger: Linger, pending: (usize, usize, u32), behind: Behind, traffic: (usize, u32)) -> Verdict {
+    fn decide(
+        linger: Linger,
+        pending: (usize, usize, u32),
+        behind: Behind,
+        traffic: (usize, u32),
+    ) -> Verdict {
         let policy = BatchPolicy { max_writes: 10, max_bytes: 1000, linger, max_linger: 5 * MS };
         let start = Instant::now();
         let (writes, bytes, age) = pending;
@@ -214,7 +223,11 @@ mod tests {
     #[test]
     fn auto_waits_only_for_company_that_was_here_last_time() {
         let idle = Verdict::Flush(FlushReason::Idle);
-        assert_eq!(decide(Linger::Auto, (1, 1, 0), Behind::Nothing, (1, 4)), idle, "a lone caller never waits");
+        assert_eq!(
+            decide(Linger::Auto, (1, 1, 0), Behind::Nothing, (1, 4)),
+            idle,
+            "a lone caller never waits"
+        );
         assert_eq!(decide(Linger::Auto, (8, 8, 0), Behind::Nothing, (8, 4)), idle, "everybody is back");
         assert!(waits(decide(Linger::Auto, (7, 7, 1), Behind::Nothing, (8, 4))), "one is missing");
         let up = Verdict::Flush(FlushReason::Linger);

@@ -97,8 +97,10 @@ impl Write for AddAccount {
 
     fn into_transaction(self) -> Result<Transaction, WriteError> {
         self.check().map_err(WriteError::InvalidMessage)?;
-        let secret = |secret: &Option<SecretString>| secret.as_ref().map(|secret| secret.expose_secret().to_owned());
-        let values = params![&*self.email, secret(&self.password_encrypted), secret(&self.cookie), self.status];
+        let secret =
+            |secret: &Option<SecretString>| secret.as_ref().map(|secret| secret.expose_secret().to_owned());
+        let values =
+            params![&*self.email, secret(&self.password_encrypted), secret(&self.cookie), self.status];
         Ok(Transaction::new()
             .then((
                 "INSERT INTO accounts (email, password_encrypted, cookie, status) VALUES (?1, ?2, ?3, ?4)
@@ -202,7 +204,9 @@ fn accounts(rows: &Rows) -> Result<Vec<Account>, ReadError> {
     let mut accounts: Vec<Account> = rows.deserialize()?;
     if !with_secrets {
         // Both fields are optional, so a flattened struct is found even where its columns are not.
-        accounts.iter_mut().for_each(|account| account.secrets = None);
+        for account in &mut accounts {
+            account.secrets = None;
+        }
     }
     Ok(accounts)
 }
@@ -226,9 +230,7 @@ impl Read for GetAccounts {
     fn into_query(self) -> Result<Query, ReadError> {
         let select = select(self.secrets);
         Ok(match self.status {
-            Some(status) => {
-                Query::new((format!("{select} WHERE status = ?1 ORDER BY id"), params![status]))
-            }
+            Some(status) => Query::new((format!("{select} WHERE status = ?1 ORDER BY id"), params![status])),
             None => Query::new(Statement::new(format!("{select} ORDER BY id"))),
         })
     }

@@ -12,9 +12,12 @@ use serde::{Deserialize, Serialize};
 use super::{AddMessageLog, Added};
 use crate::Database;
 use crate::error::WriteError;
+use crate::policy::Overflow;
+use crate::settings::{self, QueueSettings};
 
-/// Writes under way at once.
+/// Writes under way at once, and their bytes.
 const WINDOW: usize = 2_048;
+const WINDOW_BYTES: usize = 8 << 20;
 
 /// Rejected lines that are named; further ones are only counted, so that a file of nonsense takes no memory.
 const MAX_NAMED: usize = 1_000;
@@ -45,7 +48,26 @@ pub struct RejectedLine {
     pub detail: String,
 }
 
-type Write = Pin<Box<dyn Future<Output = Result<Added, WriteError>> + Send>>;
+/// A line whose write is queued.
+struct UnderWay {
+    line: u64,
+    bytes: usize,
+    added: Pin<Box<dyn Future<Output = Result<Added, WriteError>> + Send>>,
+}
+
+/// How much may be under way. Never more than half of the queue: an import must not keep others out.
+struct Window {
+    writes: usize,
+    bytes: usize,
+    free_bytes: usize,
+}
+
+impl Window {
+    fn of(settings: &QueueSettings) -> Self {
+        let bytes = WINDOW_BYTES.min(settings::bytes(settings.max_bytes) / 2).max(1);
+        Self { writes: WINDOW.min(settings.max_writes.get() / 2).max(1), bytes, free_bytes: bytes }
+    }
+}
 
 /// An import under way.
 pub struct Import {
@@ -56,7 +78,8 @@ pub struct Import {
     /// The line is longer than it may be; the rest of it is passed over.
     too_long: bool,
     line: u64,
-    under_way: VecDeque<(u64, Write)>,
+    under_way: VecDeque<UnderWay>,
+    window: Window,
     report: ImportReport,
 }
 
@@ -64,6 +87,7 @@ impl Import {
     /// An import into `database`; lines of more than `max_line` bytes are rejected.
     pub fn new(database: Database, max_line: usize) -> Self {
         Self {
+            window: Window::of(&database.settings().queue),
             database,
             max_line,
             partial: Vec::new(),
@@ -156,13 +180,20 @@ impl Import {
                 return Ok(());
             }
         };
-        if self.under_way.len() >= WINDOW {
+        let bytes = text.len();
+        // One line alone may be larger than the window.
+        while self.under_way.len() >= self.window.writes
+            || (bytes > self.window.free_bytes && !self.under_way.is_empty())
+        {
             self.settle_one().await?;
         }
-        match self.database.submit(message) {
+        // A full queue is no reason to reject a line: it waits for its turn.
+        match self.database.submit_with(message, Overflow::Wait) {
             Ok(pending) => {
-                let write = async move { pending.outcome().await.map(<AddMessageLog as crate::Write>::reply) };
-                self.under_way.push_back((self.line, Box::pin(write)));
+                let added =
+                    async move { pending.outcome().await.map(<AddMessageLog as crate::Write>::reply) };
+                self.window.free_bytes = self.window.free_bytes.saturating_sub(bytes);
+                self.under_way.push_back(UnderWay { line: self.line, bytes, added: Box::pin(added) });
             }
             Err(error) => self.reject(self.line, error.code(), error.to_string()),
         }
@@ -170,12 +201,16 @@ impl Import {
     }
 
     async fn settle_one(&mut self) -> Result<(), WriteError> {
-        let Some((line, write)) = self.under_way.pop_front() else { return Ok(()) };
-        match write.await {
+        let Some(UnderWay { line, bytes, added }) = self.under_way.pop_front() else { return Ok(()) };
+        let added = added.await;
+        self.window.free_bytes = (self.window.free_bytes + bytes).min(self.window.bytes);
+        match added {
             Ok(Added { inserted: true, .. }) => self.report.inserted += 1,
             Ok(Added { inserted: false, .. }) => self.report.duplicates += 1,
             // Not the line's fault: the next one would fare no better.
-            Err(error) if error.is_retryable() || error.outcome() == crate::Outcome::Unknown => return Err(error),
+            Err(error) if error.is_retryable() || error.outcome() == crate::Outcome::Unknown => {
+                return Err(error);
+            }
             Err(error) => self.reject(line, error.code(), error.to_string()),
         }
         Ok(())

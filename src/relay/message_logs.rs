@@ -123,11 +123,13 @@ impl AddMessageLog {
     }
 }
 
-const INSERT: &str = "INSERT INTO message_logs (kook_message_id, kook_channel_id, content, message_type, sender_name,
+const INSERT: &str =
+    "INSERT INTO message_logs (kook_message_id, kook_channel_id, content, message_type, sender_name,
          target_platform, target_channel, status, error_message, latency_ms, created_at)
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ";
 const ONCE: &str = ") ON CONFLICT (kook_message_id, target_platform, target_channel) DO NOTHING";
-const FIND: &str = "SELECT id FROM message_logs WHERE kook_message_id = ?1 AND target_platform = ?2 AND target_channel = ?3";
+const FIND: &str =
+    "SELECT id FROM message_logs WHERE kook_message_id = ?1 AND target_platform = ?2 AND target_channel = ?3";
 
 impl Write for AddMessageLog {
     type Reply = Added;
@@ -234,7 +236,8 @@ impl Read for GetMessageLogs {
         };
         let limit = self.limit.unwrap_or(DEFAULT_LIMIT);
         if !(1..=MAX_LIMIT).contains(&limit) {
-            let message = format!("limit is {limit}; it must be 1 to {MAX_LIMIT}, use before_id for the next page");
+            let message =
+                format!("limit is {limit}; it must be 1 to {MAX_LIMIT}, use before_id for the next page");
             return Err(ReadError::InvalidMessage(message));
         }
         let mut filter = "TRUE".to_owned();
@@ -256,7 +259,11 @@ impl Read for GetMessageLogs {
             values.push(channel.into());
             let _ = write!(filter, " AND (kook_channel_id = ?{0} OR target_channel = ?{0})", values.len());
         }
-        let all = if self.total { format!("SELECT count(*) FROM message_logs WHERE {filter}") } else { "NULL".into() };
+        let all = if self.total {
+            format!("SELECT count(*) FROM message_logs WHERE {filter}")
+        } else {
+            "NULL".into()
+        };
         if let Some(before) = self.before_id {
             values.push(before.into());
             let _ = write!(filter, " AND id < ?{}", values.len());

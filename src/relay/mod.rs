@@ -13,7 +13,8 @@ use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
 pub use accounts::{
-    Account, AccountSecrets, AddAccount, Deleted, DeleteAccount, GetAccount, GetAccounts, Updated, UpdateAccountStatus,
+    Account, AccountSecrets, AddAccount, DeleteAccount, Deleted, GetAccount, GetAccounts,
+    UpdateAccountStatus, Updated,
 };
 pub use import::{Import, ImportReport, RejectedLine};
 pub use message_logs::{AddMessageLog, GetMessageLog, GetMessageLogs, MessageLog, MessageLogPage};
@@ -37,7 +38,12 @@ mod embedded {
 
 /// The version of the domain's tables that this program knows.
 pub fn schema_version() -> i32 {
-    embedded::migrations::runner().get_migrations().iter().map(refinery::Migration::version).max().unwrap_or(0)
+    embedded::migrations::runner()
+        .get_migrations()
+        .iter()
+        .map(refinery::Migration::version)
+        .max()
+        .unwrap_or(0)
 }
 
 /// Brings the domain's tables up to date.

@@ -15,7 +15,9 @@ pub(super) fn normalize(field: &str, text: &str) -> Result<String, String> {
     });
     match timestamp {
         Ok(timestamp) => Ok(timestamp.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()),
-        Err(_) => Err(format!("{field} is no time: {text:?}; write it like 2026-01-31T12:00:00Z or 2026-01-31")),
+        Err(_) => {
+            Err(format!("{field} is no time: {text:?}; write it like 2026-01-31T12:00:00Z or 2026-01-31"))
+        }
     }
 }
 

@@ -43,13 +43,18 @@ pub(super) fn bind(prepared: &mut Prepared<'_>, params: &Params) -> Result<(), S
                     invalid(format!("parameter {index} has no name; give the parameters as an array"))
                 })?;
                 let value = values.get(name).or_else(|| values.get(name.get(1..).unwrap_or_default()));
-                let value = value.ok_or_else(|| invalid(format!("no value was given for parameter {name}")))?.clone();
+                let value =
+                    value.ok_or_else(|| invalid(format!("no value was given for parameter {name}")))?.clone();
                 prepared.raw_bind_parameter(index, value).map_err(|error| statement_error(&error))?;
             }
             if values.len() != wanted {
-                let known = |name: &str| (1..=wanted).any(|index| {
-                    prepared.parameter_name(index).is_some_and(|known| known == name || known.get(1..) == Some(name))
-                });
+                let known = |name: &str| {
+                    (1..=wanted).any(|index| {
+                        prepared
+                            .parameter_name(index)
+                            .is_some_and(|known| known == name || known.get(1..) == Some(name))
+                    })
+                };
                 let unknown = values.keys().find(|name| !known(name)).map_or("", String::as_str);
                 return Err(invalid(format!("the statement has no parameter {unknown:?}")));
             }
@@ -83,13 +88,15 @@ pub(super) fn row_values(row: &Row<'_>, columns: &[String]) -> Result<Vec<Value>
             ValueRef::Integer(integer) => Value::Integer(integer),
             ValueRef::Real(real) => Value::Real(real),
             ValueRef::Blob(bytes) => Value::Blob(bytes.to_vec()),
-            ValueRef::Text(text) => match std::str::from_utf8(text) {
-                Ok(text) => Value::Text(text.to_owned()),
-                Err(_) => {
-                    let message = format!("the text in column {column:?} is not UTF-8; select it CAST AS BLOB");
+            ValueRef::Text(text) => {
+                if let Ok(text) = std::str::from_utf8(text) {
+                    Value::Text(text.to_owned())
+                } else {
+                    let message =
+                        format!("the text in column {column:?} is not UTF-8; select it CAST AS BLOB");
                     return Err(StatementError::new(Kind::InvalidText, message));
                 }
-            },
+            }
         });
     }
     Ok(values)

@@ -5,7 +5,6 @@
 //! isolated: everything is rolled back, and the writes before it, itself, and the writes after it are committed as
 //! transactions of their own, in this order. Nothing is settled before the COMMIT that makes it true.
 
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,18 +30,14 @@ pub(super) struct SqliteWriter {
     checkpointer: Checkpointer,
     limits: Limits,
     settings: DatabaseSettings,
-    keys: KeyKeeping,
+    /// When old idempotency keys are next looked for.
+    keys_kept_until: Instant,
 }
 
 struct Limits {
     statement_timeout: Duration,
     max_rows: usize,
     max_bytes: usize,
-}
-
-/// When idempotency keys were last cleaned up.
-struct KeyKeeping {
-    next: Instant,
 }
 
 /// Between two clean-ups of idempotency keys.
@@ -52,7 +47,10 @@ const KEY_KEEPING_PERIOD: Duration = Duration::from_secs(10);
 enum Attempt {
     Committed(Vec<WriteOutcome>),
     /// The write at this place soiled the transaction, with this error; everything is rolled back.
-    Soiled { at: usize, error: WriteError },
+    Soiled {
+        at: usize,
+        error: WriteError,
+    },
     /// The COMMIT was refused and nobody knows for whose sake; everything is rolled back.
     CommitRefused(StatementError),
 }
@@ -87,13 +85,17 @@ impl SqliteWriter {
                 max_bytes: settings::bytes(writer.max_result_bytes),
             },
             settings: settings.database.clone(),
-            keys: KeyKeeping { next: Instant::now() },
+            keys_kept_until: Instant::now(),
             conn,
         })
     }
 
     /// Runs the writes in one transaction and commits it.
-    fn attempt(&mut self, writes: &[&WriteRequest], in_doubt: &mut Option<InDoubt>) -> Result<Attempt, EngineFailure> {
+    fn attempt(
+        &mut self,
+        writes: &[&WriteRequest],
+        in_doubt: &mut Option<InDoubt>,
+    ) -> Result<Attempt, EngineFailure> {
         if writes.iter().all(|write| write.is_flush) {
             return Ok(Attempt::Committed(writes.iter().map(|_| Ok(self.nothing())).collect()));
         }
@@ -245,9 +247,9 @@ impl SqliteWriter {
         }
         drop(found);
         // `changes()` is left over from an earlier statement if this one changed nothing.
-        let changed = self.conn.total_changes() != changes;
+        let has_changed = self.conn.total_changes() != changes;
         Ok(StatementResult {
-            rows_affected: if changed { self.conn.changes() } else { 0 },
+            rows_affected: if has_changed { self.conn.changes() } else { 0 },
             last_insert_rowid: self.rowids.inserted_since(rowid, &self.conn, &statement.sql),
             columns,
             rows,
@@ -279,7 +281,8 @@ impl WriteEngine for SqliteWriter {
 
     fn commit(&mut self, writes: &[&WriteRequest], outcomes: &mut Outcomes) -> Result<(), EngineFailure> {
         // A stack of ranges, the first on top, so that order is kept however often a range is split.
-        let mut ranges: Vec<Range<usize>> = vec![0..writes.len()];
+        let mut ranges = Vec::new();
+        ranges.push(0..writes.len());
         while let Some(range) = ranges.pop() {
             if range.is_empty() {
                 continue;
@@ -332,9 +335,12 @@ impl WriteEngine for SqliteWriter {
 
     fn maintain(&mut self, occasion: Occasion) -> Result<(), EngineFailure> {
         let now = Instant::now();
-        if now >= self.keys.next {
-            let more = idempotency::forget(&self.conn, &self.settings).map_err(|error| storage_failure(&error))?;
-            self.keys.next = if more { now } else { now + KEY_KEEPING_PERIOD };
+        if now >= self.keys_kept_until {
+            let more = match idempotency::forget(&self.conn, &self.settings) {
+                Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => false,
+                forgotten => forgotten.map_err(|error| storage_failure(&error))?,
+            };
+            self.keys_kept_until = if more { now } else { now + KEY_KEEPING_PERIOD };
         }
         self.checkpointer.run(&self.conn, occasion).map_err(|error| storage_failure(&error))
     }
@@ -343,15 +349,20 @@ impl WriteEngine for SqliteWriter {
 impl Limits {
     fn check(&self, rows: usize, bytes: usize) -> Result<(), StatementError> {
         if rows > self.max_rows {
-            let message = format!("RETURNING gave more than {} rows (writer.max_rows); write less at once", self.max_rows);
+            let message = format!(
+                "RETURNING gave more than {} rows (writer.max_rows); write less at once",
+                self.max_rows
+            );
             return Err(StatementError::new(Kind::ResultTooLarge, message));
         }
         if bytes > self.max_bytes { Err(self.bytes_exceeded()) } else { Ok(()) }
     }
 
     fn bytes_exceeded(&self) -> StatementError {
-        let message =
-            format!("RETURNING gave more than {} bytes (writer.max_result_bytes); return less", self.max_bytes);
+        let message = format!(
+            "RETURNING gave more than {} bytes (writer.max_result_bytes); return less",
+            self.max_bytes
+        );
         StatementError::new(Kind::ResultTooLarge, message)
     }
 }
@@ -382,12 +393,12 @@ fn leaves_commit_in_doubt(error: &rusqlite::Error) -> bool {
 
 /// Whether the connection itself can no longer be trusted. Full disks and read-only files are not its fault.
 fn is_broken_storage(error: &WriteError) -> bool {
-    let (WriteError::Statement(error) | WriteError::Transaction { error, .. }) = error else { return false };
     const BROKEN: [i32; 4] = [
         rusqlite::ffi::SQLITE_IOERR,
         rusqlite::ffi::SQLITE_CORRUPT,
         rusqlite::ffi::SQLITE_NOTADB,
         rusqlite::ffi::SQLITE_CANTOPEN,
     ];
+    let (WriteError::Statement(error) | WriteError::Transaction { error, .. }) = error else { return false };
     error.sqlite_code.is_some_and(|code| BROKEN.contains(&(code & 0xff)))
 }

@@ -11,7 +11,13 @@ pub(super) fn violations_pending(conn: &Connection) -> bool {
     // SAFETY: the handle belongs to `conn`, which lives throughout the call and is used by this thread only; both
     // pointers are to live integers; SQLITE_DBSTATUS_DEFERRED_FKS writes to nothing else.
     let code = unsafe {
-        ffi::sqlite3_db_status(conn.handle(), ffi::SQLITE_DBSTATUS_DEFERRED_FKS, &raw mut current, &raw mut highest, 0)
+        ffi::sqlite3_db_status(
+            conn.handle(),
+            ffi::SQLITE_DBSTATUS_DEFERRED_FKS,
+            &raw mut current,
+            &raw mut highest,
+            0,
+        )
     };
     code == ffi::SQLITE_OK && current != 0
 }

@@ -22,10 +22,9 @@ pub(super) fn statement_error(error: &Error) -> StatementError {
         _ => None,
     };
     let (kind, message) = match error {
-        Error::MultipleStatement => (
-            Kind::MultipleStatements,
-            "one statement at a time; send several as a transaction".to_owned(),
-        ),
+        Error::MultipleStatement => {
+            (Kind::MultipleStatements, "one statement at a time; send several as a transaction".to_owned())
+        }
         Error::SqlInputError { msg, sql, offset, .. } => (Kind::InvalidSql, located(msg, sql, *offset)),
         Error::NulError(_) => (Kind::InvalidSql, "the statement has a NUL character in it".to_owned()),
         _ => classify(error),

@@ -32,7 +32,11 @@ pub(super) enum Found {
     Conflict,
 }
 
-pub(super) fn find(conn: &Connection, key: &IdempotencyKey, fingerprint: Fingerprint) -> rusqlite::Result<Found> {
+pub(super) fn find(
+    conn: &Connection,
+    key: &IdempotencyKey,
+    fingerprint: Fingerprint,
+) -> rusqlite::Result<Found> {
     let _trusted = Trusted::begin();
     let stored = conn
         .prepare_cached("SELECT fingerprint, receipt FROM _actix_sqlite_idempotency WHERE key = ?1")?
@@ -53,15 +57,11 @@ pub(super) fn store(
     fingerprint: Fingerprint,
     receipt: &Committed,
 ) -> rusqlite::Result<()> {
-    let receipt =
-        serde_json::to_string(receipt).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+    let receipt = serde_json::to_string(receipt)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
     let _trusted = Trusted::begin();
-    conn.prepare_cached("INSERT INTO _actix_sqlite_idempotency VALUES (?1, ?2, ?3, ?4)")?.execute(params![
-        key.as_str(),
-        fingerprint.as_bytes(),
-        receipt,
-        now()
-    ])?;
+    conn.prepare_cached("INSERT INTO _actix_sqlite_idempotency VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![key.as_str(), fingerprint.as_bytes(), receipt, now()])?;
     Ok(())
 }
 
@@ -70,7 +70,8 @@ pub(super) fn store(
 pub(super) fn forget(conn: &Connection, settings: &DatabaseSettings) -> rusqlite::Result<bool> {
     const AT_ONCE: i64 = 500;
     let _trusted = Trusted::begin();
-    let oldest = now().saturating_sub(i64::try_from(settings.idempotency_retention.as_secs()).unwrap_or(i64::MAX));
+    let oldest =
+        now().saturating_sub(i64::try_from(settings.idempotency_retention.as_secs()).unwrap_or(i64::MAX));
     let aged = conn
         .prepare_cached(
             "DELETE FROM _actix_sqlite_idempotency WHERE key IN (
@@ -90,5 +91,7 @@ pub(super) fn forget(conn: &Connection, settings: &DatabaseSettings) -> rusqlite
 }
 
 fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| i64::try_from(age.as_secs()).unwrap_or(i64::MAX))
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |age| i64::try_from(age.as_secs()).unwrap_or(i64::MAX))
 }

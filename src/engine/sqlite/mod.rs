@@ -70,8 +70,8 @@ impl Engine for SqliteEngine {
     fn open_reader(&self) -> Result<Box<dyn ReadEngine>, StartError> {
         fail::fail_point!("open_reader");
         let reader = open::reader(&self.path, &self.settings)?;
-        let reader = query::SqliteReader::new(reader)
-            .map_err(|error| open::start_error(&self.path, &error))?;
+        let reader =
+            query::SqliteReader::new(reader).map_err(|error| open::start_error(&self.path, &error))?;
         Ok(Box::new(reader))
     }
 }

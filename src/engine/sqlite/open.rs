@@ -35,8 +35,7 @@ pub(super) fn check_sqlite_version() -> Result<(), StartError> {
 
 /// The path made absolute, so that a later change of the working directory changes nothing.
 pub(super) fn checked_path(path: &Path) -> Result<PathBuf, StartError> {
-    let open_error =
-        |reason: String| StartError::Open { path: path.display().to_string(), reason };
+    let open_error = |reason: String| StartError::Open { path: path.display().to_string(), reason };
     let absolute = std::path::absolute(path).map_err(|error| open_error(error.to_string()))?;
     let directory = absolute.parent().unwrap_or(Path::new("/"));
     if !directory.is_dir() {
@@ -56,7 +55,8 @@ pub(super) fn writer(
 ) -> Result<Connection, StartError> {
     let explain = |error: rusqlite::Error| start_error(path, &error);
     let is_new = !path.exists();
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut conn = Connection::open_with_flags(path, flags).map_err(explain)?;
     harden(&conn, settings).map_err(explain)?;
     let mode: String =
@@ -166,7 +166,9 @@ fn sync_directory(path: &Path) -> Result<(), StartError> {
 pub(super) fn start_error(path: &Path, error: &rusqlite::Error) -> StartError {
     let (path, reason) = (path.display().to_string(), errors::message(error));
     match error.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => StartError::NotADatabase { path, reason },
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+            StartError::NotADatabase { path, reason }
+        }
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             StartError::Locked { path, holder: "a program that does not use actix-sqlite".into() }
         }

@@ -67,7 +67,12 @@ impl SqliteReader {
 }
 
 impl ReadEngine for SqliteReader {
-    fn query(&mut self, request: &ReadRequest, deadline: Instant, sink: &mut dyn RowSink) -> Result<(), ReadError> {
+    fn query(
+        &mut self,
+        request: &ReadRequest,
+        deadline: Instant,
+        sink: &mut dyn RowSink,
+    ) -> Result<(), ReadError> {
         fail::fail_point!("query");
         let explain = |error: rusqlite::Error| errors::statement_error(&error);
         let mut prepared = self.conn.prepare_cached(&request.statement.sql).map_err(explain)?;

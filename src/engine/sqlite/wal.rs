@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use rusqlite::Connection;
 use rusqlite::hooks::Wal;
+use rusqlite::{Connection, ErrorCode};
 
 use super::authorizer::Trusted;
 use crate::engine::Occasion;
@@ -75,7 +75,9 @@ impl Checkpointer {
                 Ok(())
             }
             Occasion::Commit if pages < self.next_pages => Ok(()),
-            Occasion::Commit if pages >= self.truncate_pages => self.checkpoint(conn, "TRUNCATE", pages).map(|_| ()),
+            Occasion::Commit if pages >= self.truncate_pages => {
+                self.checkpoint(conn, "TRUNCATE", pages).map(|_| ())
+            }
             Occasion::Commit => self.checkpoint(conn, "PASSIVE", pages).map(|_| ()),
         }
     }
@@ -113,7 +115,9 @@ impl Checkpointer {
             Err(error) => {
                 stats::add(&self.stats.checkpoints_failed, 1);
                 tracing::warn!(%error, mode, "checkpoint failed");
-                Err(error)
+                self.next_pages = pages + self.passive_pages.div_ceil(4);
+                // With a full disk the log is still good, and commits that fit go on.
+                if error.sqlite_error_code() == Some(ErrorCode::DiskFull) { Ok(false) } else { Err(error) }
             }
         }
     }
