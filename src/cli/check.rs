@@ -70,9 +70,9 @@ impl CheckCommand {
         settings.readers.query_timeout = self.timeout;
         settings.relay.migrate = false;
         match on_file(settings, async |database| on_database(database).await) {
-            Err(Failure::Start(error @ (StartError::NotADatabase { .. } | StartError::NewerSchema { .. }))) => {
-                Ok(vec![Check::new("open", vec![error.to_string()])])
-            }
+            Err(Failure::Start(
+                error @ (StartError::NotADatabase { .. } | StartError::NewerSchema { .. }),
+            )) => Ok(vec![Check::new("open", vec![error.to_string()])]),
             checked => checked,
         }
     }
@@ -139,12 +139,14 @@ impl Check {
     }
 
     fn schema(status: &Status) -> Self {
-        let (file, known) = (status.database.relay_schema, u64::try_from(relay::schema_version()).unwrap_or(0));
+        let (file, known) =
+            (status.database.relay_schema, u64::try_from(relay::schema_version()).unwrap_or(0));
         let domain = match file {
             0 => "no tables of accounts and message logs".to_owned(),
             file => format!("accounts and message logs at version {file}"),
         };
-        let finding = format!("own tables in format {}; {domain}, this program knows {known}", status.database.format);
+        let finding =
+            format!("own tables in format {}; {domain}, this program knows {known}", status.database.format);
         Self { name: "schema", ok: file <= known, findings: vec![finding] }
     }
 }

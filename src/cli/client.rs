@@ -30,9 +30,12 @@ impl FromStr for DaemonUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let uri: Uri = text.parse().map_err(|error| format!("{error}; write it like http://127.0.0.1:4280"))?;
+        let uri: Uri =
+            text.parse().map_err(|error| format!("{error}; write it like http://127.0.0.1:4280"))?;
         if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none_or(str::is_empty) {
-            return Err("must begin with http:// or https:// and name a host, like http://127.0.0.1:4280".into());
+            return Err(
+                "must begin with http:// or https:// and name a host, like http://127.0.0.1:4280".into()
+            );
         }
         if uri.query().is_some() {
             return Err("must not have a query; write it like http://127.0.0.1:4280".into());
@@ -107,7 +110,11 @@ impl Client {
         self.send(&call, SendBody::none())
     }
 
-    pub(super) fn post_json(&self, call: &Call<'_>, body: &impl Serialize) -> Result<Response<Body>, Failure> {
+    pub(super) fn post_json(
+        &self,
+        call: &Call<'_>,
+        body: &impl Serialize,
+    ) -> Result<Response<Body>, Failure> {
         let body = serde_json::to_vec(body).map_err(|error| self.answer(&error))?;
         let mut headers = call.headers.to_vec();
         headers.push(("content-type", "application/json"));
@@ -115,7 +122,11 @@ impl Client {
     }
 
     /// Sends a body of any length as it is read.
-    pub(super) fn post_stream(&self, call: &Call<'_>, mut body: impl Read) -> Result<Response<Body>, Failure> {
+    pub(super) fn post_stream(
+        &self,
+        call: &Call<'_>,
+        mut body: impl Read,
+    ) -> Result<Response<Body>, Failure> {
         self.send(call, SendBody::from_reader(&mut body))
     }
 
@@ -132,7 +143,9 @@ impl Client {
         loop {
             match body.read(&mut piece) {
                 Ok(0) => return out.flush().map_err(Failure::stdout),
-                Ok(length) => out.write_all(&piece[..length]).and_then(|()| out.flush()).map_err(Failure::stdout)?,
+                Ok(length) => {
+                    out.write_all(&piece[..length]).and_then(|()| out.flush()).map_err(Failure::stdout)?
+                }
                 Err(error) => return Err(self.lost(&error, READ_AGAIN)),
             }
         }
@@ -146,7 +159,8 @@ impl Client {
     }
 
     fn send(&self, call: &Call<'_>, body: impl AsSendBody) -> Result<Response<Body>, Failure> {
-        let mut request = Request::builder().method(call.method.clone()).uri(format!("{}{}", self.url, call.path));
+        let mut request =
+            Request::builder().method(call.method.clone()).uri(format!("{}{}", self.url, call.path));
         for (name, value) in call.headers {
             request = request.header(*name, *value);
         }
@@ -160,7 +174,8 @@ impl Client {
 
     fn problem(&self, answer: Response<Body>) -> Failure {
         let status = answer.status();
-        let problem = self.read_text(answer).ok().and_then(|text| serde_json::from_str::<Problem>(&text).ok());
+        let problem =
+            self.read_text(answer).ok().and_then(|text| serde_json::from_str::<Problem>(&text).ok());
         match problem {
             Some(problem) if !problem.code.is_empty() => problem.into(),
             // Something between here and the daemon, or no daemon at all.
@@ -183,11 +198,16 @@ impl Client {
             _ => false,
         };
         match error {
-            error if is_before_the_request => Failure::Unreachable { url: self.url.clone(), reason: error.to_string() },
+            ureq::Error::Io(error) if is_before_the_request => self.unreachable(&error),
+            error if is_before_the_request => self.unreachable(&error),
             ureq::Error::Io(error) => self.lost(&error, if_lost),
             ureq::Error::Timeout(when) => self.lost(&format_args!("{when} timed out"), if_lost),
             error => self.answer(&error),
         }
+    }
+
+    fn unreachable(&self, reason: &dyn std::fmt::Display) -> Failure {
+        Failure::Unreachable { url: self.url.clone(), reason: reason.to_string() }
     }
 
     pub(super) fn lost(&self, reason: &dyn std::fmt::Display, advice: &'static str) -> Failure {

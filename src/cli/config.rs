@@ -26,7 +26,8 @@ impl ConfigCommand {
         match settings_file(target.config.as_deref())? {
             Some(file) => tell(format_args!("settings file: {}", file.display())),
             None => {
-                let places: Vec<_> = Settings::search_path().iter().map(|path| path.display().to_string()).collect();
+                let places: Vec<_> =
+                    Settings::search_path().iter().map(|path| path.display().to_string()).collect();
                 tell(format_args!("no settings file (looked for {}); the defaults hold", places.join(", ")));
             }
         }
@@ -44,7 +45,8 @@ impl ConfigCommand {
 /// Where the settings are: the file named by `--config` or by the environment, else the first one of the search path.
 pub(super) fn settings_file(named: Option<&Path>) -> Result<Option<PathBuf>, Failure> {
     // An empty variable is as good as none, as everywhere in a shell.
-    let from_environment = || std::env::var_os("ACTIX_SQLITE_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let from_environment =
+        || std::env::var_os("ACTIX_SQLITE_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
     match named.map(Path::to_owned).or_else(from_environment) {
         Some(file) if file.exists() => Ok(Some(file)),
         Some(file) => Err(Failure::MissingConfig(file.display().to_string())),

@@ -51,7 +51,9 @@ impl ExecuteCommand {
         execute.timeout = self.timeout;
         execute.key = self.key;
         let receipt = match target.resolve()? {
-            Target::File(settings) => on_file(*settings, async |database| Ok(database.execute(execute).await?))?,
+            Target::File(settings) => {
+                on_file(*settings, async |database| Ok(database.execute(execute).await?))?
+            }
             Target::Daemon(client) => on_daemon(&client, &execute)?,
         };
         match Form::or_default(self.output) {
@@ -70,7 +72,8 @@ fn on_daemon(client: &Client, execute: &Execute) -> Result<Receipt, Failure> {
     };
     let call = Call { method: Method::POST, path: "/v1/execute", headers: &headers, if_lost };
     let statement = &execute.statement;
-    let body = Body { sql: &statement.sql, params: &statement.params, timeout_ms: execute.timeout.map(millis) };
+    let body =
+        Body { sql: &statement.sql, params: &statement.params, timeout_ms: execute.timeout.map(millis) };
     client.read_json(client.post_json(&call, &body)?)
 }
 

@@ -63,7 +63,9 @@ pub enum Failure {
     #[error("{0}")]
     Serve(#[from] ServeError),
     /// Two columns of one name in a form that cannot tell them apart.
-    #[error("two columns have the name {0:?}; rename one with AS, or use --output json or csv (code duplicate_columns)")]
+    #[error(
+        "two columns have the name {0:?}; rename one with AS, or use --output json or csv (code duplicate_columns)"
+    )]
     DuplicateColumns(String),
     /// A file that is only to be read is not there.
     #[error("{0} does not exist; `execute`, `import` and `serve` create it (code missing_file)")]
@@ -97,7 +99,9 @@ impl Failure {
             Self::ClosedPipe => ExitCode::SUCCESS,
             Self::Usage(_) => ExitCode::from(2),
             Self::Unreachable { .. } | Self::ConnectionLost { .. } => ExitCode::from(69),
-            Self::Settings(_) | Self::MissingConfig(_) | Self::Start(StartError::Settings(_)) => ExitCode::from(78),
+            Self::Settings(_) | Self::MissingConfig(_) | Self::Start(StartError::Settings(_)) => {
+                ExitCode::from(78)
+            }
             Self::Start(_)
             | Self::Write(_)
             | Self::Read(_)

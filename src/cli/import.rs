@@ -112,7 +112,10 @@ impl ImportCommand {
             Form::Table => {
                 let counts = [report.inserted, report.duplicates, report.rejected];
                 let counts = counts.map(|count| i64::try_from(count).unwrap_or(i64::MAX).into());
-                print(&table::rows(&["inserted", "duplicates", "rejected"].map(String::from), &[counts.to_vec()]))?;
+                print(&table::rows(
+                    &["inserted", "duplicates", "rejected"].map(String::from),
+                    &[counts.to_vec()],
+                ))?;
             }
         }
         match failure {
@@ -136,7 +139,9 @@ fn into_daemon(client: &Client, input: impl Read) -> Result<ImportReport, Failur
 /// Bytes of the file on stderr; nothing unless that is a terminal.
 fn progress(length: Option<u64>) -> ProgressBar {
     let (bar, template) = match length {
-        Some(length) => (ProgressBar::new(length), "{bar:40} {bytes}/{total_bytes} {bytes_per_sec}, {eta} left"),
+        Some(length) => {
+            (ProgressBar::new(length), "{bar:40} {bytes}/{total_bytes} {bytes_per_sec}, {eta} left")
+        }
         None => (ProgressBar::no_length(), "{spinner} {bytes} {bytes_per_sec}"),
     };
     match ProgressStyle::with_template(template) {

@@ -32,8 +32,8 @@ Examples:
   actix-sqlite serve --database app.db --listen 127.0.0.1:4280
   actix-sqlite --url http://127.0.0.1:4280 import messages.ndjson
 
-Data goes to stdout, all else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage, 69 the daemon cannot be
-reached, 78 wrong settings.
+Data goes to stdout, all else to stderr.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 69 the daemon cannot be reached, 78 wrong settings.
 
 Environment:
   ACTIX_SQLITE_CONFIG          the settings file, if --config names none

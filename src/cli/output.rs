@@ -48,7 +48,7 @@ pub(super) fn print_json(document: &impl Serialize) -> Result<(), Failure> {
 pub(super) enum RowPrinter {
     /// A JSON object a row.
     Ndjson { columns: Vec<String>, out: BufWriter<StdoutLock<'static>> },
-    /// A line of names, and a line a row (RFC 4180, with plain line feeds).
+    /// A line of names, and a line a row (RFC 4180: lines end with CR LF).
     Csv { out: csv::Writer<StdoutLock<'static>> },
 }
 
@@ -63,16 +63,15 @@ impl RowPrinter {
     }
 
     pub(super) fn csv(columns: &[String]) -> Result<Self, Failure> {
-        let mut out = csv::Writer::from_writer(io::stdout().lock());
+        let mut out =
+            csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(io::stdout().lock());
         out.write_record(columns).map_err(csv_failure)?;
         Ok(Self::Csv { out })
     }
 
     pub(super) fn row(&mut self, values: &[Value]) -> Result<(), Failure> {
         match self {
-            Self::Ndjson { columns, out } => {
-                write_object(out, columns, values).map_err(Failure::stdout)
-            }
+            Self::Ndjson { columns, out } => write_object(out, columns, values).map_err(Failure::stdout),
             Self::Csv { out } => out.write_record(values.iter().map(csv_field)).map_err(csv_failure),
         }
     }
@@ -125,7 +124,10 @@ mod tests {
         let columns = ["b", "a\"", "c"].map(String::from);
         let values = [Value::Null, Value::Blob(vec![0, 255]), 0.5.into()];
         write_object(&mut out, &columns, &values).unwrap();
-        assert_eq!(String::from_utf8(out).unwrap(), "{\"b\":null,\"a\\\"\":{\"base64\":\"AP8=\"},\"c\":0.5}\n");
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "{\"b\":null,\"a\\\"\":{\"base64\":\"AP8=\"},\"c\":0.5}\n"
+        );
     }
 
     #[test]

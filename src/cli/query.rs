@@ -46,7 +46,7 @@ enum RowsForm {
     Json,
     /// A JSON object a row; a blob is {"base64": ".."}; each column needs a name of its own
     Ndjson,
-    /// A line of names, and a line a row; NULL is an empty field, a blob base64
+    /// A line of names, and a line a row, as in RFC 4180; NULL is an empty field, a blob base64
     Csv,
 }
 
@@ -113,7 +113,8 @@ fn on_daemon(client: &Client, query: &Query, form: RowsForm) -> Result<(), Failu
         RowsForm::Ndjson => "application/x-ndjson",
         RowsForm::Csv => "text/csv",
     };
-    let call = Call { method: Method::POST, path: "/v1/query", headers: &[("accept", accept)], if_lost: READ_AGAIN };
+    let call =
+        Call { method: Method::POST, path: "/v1/query", headers: &[("accept", accept)], if_lost: READ_AGAIN };
     let statement = &query.statement;
     let body = Body {
         sql: &statement.sql,

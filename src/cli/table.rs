@@ -61,7 +61,11 @@ fn cell(value: &Value) -> Cell {
 
 fn blob(bytes: &[u8]) -> String {
     let digits: String = bytes.iter().take(SHOWN_BYTES).map(|byte| format!("{byte:02x}")).collect();
-    if bytes.len() > SHOWN_BYTES { format!("x'{digits}..' ({} bytes)", bytes.len()) } else { format!("x'{digits}'") }
+    if bytes.len() > SHOWN_BYTES {
+        format!("x'{digits}..' ({} bytes)", bytes.len())
+    } else {
+        format!("x'{digits}'")
+    }
 }
 
 fn visible(text: &str) -> String {
@@ -93,7 +97,8 @@ mod tests {
 
     #[test]
     fn a_document_is_a_line_for_each_value() {
-        let shown = document(&serde_json::json!({"state": "running", "writer": {"commits": 7}, "reason": null}));
+        let shown =
+            document(&serde_json::json!({"state": "running", "writer": {"commits": 7}, "reason": null}));
         for line in ["state", "running", "writer.commits", "7", "-"] {
             assert!(shown.contains(line), "{shown}");
         }

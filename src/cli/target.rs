@@ -12,6 +12,7 @@ use crate::settings::Settings;
 
 /// The options that every subcommand takes, before or after its name.
 #[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "What to work on")]
 pub(super) struct TargetArgs {
     /// The settings file; if not given: $ACTIX_SQLITE_CONFIG, ./settings.toml, the user's, the one in /etc
     ///
@@ -43,7 +44,9 @@ impl TargetArgs {
     /// The parser does not see a contradiction between options before and after the subcommand.
     pub(super) fn check(&self) -> Result<(), Failure> {
         match (&self.database, &self.url) {
-            (Some(_), Some(_)) => Err(Failure::Usage("--database and --url contradict each other; give one".into())),
+            (Some(_), Some(_)) => {
+                Err(Failure::Usage("--database and --url contradict each other; give one".into()))
+            }
             _ => Ok(()),
         }
     }

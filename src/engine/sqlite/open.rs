@@ -143,7 +143,9 @@ fn own_tables(conn: &Connection, path: &Path) -> Result<(), StartError> {
 pub(super) fn note_versions(conn: &Connection, stats: &Stats) -> rusqlite::Result<()> {
     let _trusted = authorizer::Trusted::begin();
     let version = |table: &str, column: &str| match conn.table_exists(None, table)? {
-        true => conn.query_row(&format!("SELECT coalesce(max({column}), 0) FROM {table}"), [], |row| row.get::<_, i64>(0)),
+        true => conn.query_row(&format!("SELECT coalesce(max({column}), 0) FROM {table}"), [], |row| {
+            row.get::<_, i64>(0)
+        }),
         false => Ok(0),
     };
     for (shown, found) in [
