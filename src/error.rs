@@ -8,6 +8,7 @@ pub use crate::policy::RefusedBecause;
 
 /// What became of a write that was not acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// It left nothing behind, and never will: safe to send again.

@@ -101,6 +101,7 @@ pub(crate) fn get(counter: &AtomicU64) -> u64 {
 
 /// Whether the database serves, and if not, why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// The file is being opened.
@@ -119,6 +120,7 @@ pub enum State {
 
 /// The database at a glance. Counts are since it was opened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 pub struct Status {
     /// Whether it serves.
     pub state: State,
@@ -140,6 +142,7 @@ pub struct Status {
 
 /// The file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 pub struct DatabaseStatus {
     /// Where it is.
     pub path: String,
@@ -165,6 +168,7 @@ pub struct DatabaseStatus {
 
 /// A queue.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 pub struct QueueStatus {
     /// Requests inside.
     pub length: usize,
@@ -182,6 +186,7 @@ pub struct QueueStatus {
 
 /// The writer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 pub struct WriterStatus {
     /// The number of the last COMMIT.
     pub last_commit: u64,
@@ -209,6 +214,7 @@ pub struct WriterStatus {
 
 /// The readers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 pub struct ReadersStatus {
     /// Threads.
     pub threads: usize,

@@ -99,7 +99,7 @@ impl ReaderActor {
                 let mut sink = Streamed { chunks, rows: Vec::new(), bytes: 0, deadline: ticket.deadline };
                 engine
                     .query(&ticket.request, ticket.deadline, &mut sink)
-                    .and_then(|()| sink.flush().map_err(ReadError::from))
+                    .and_then(|()| sink.finish().map_err(ReadError::from))
                     .map(|()| None)
             }
         };
@@ -207,6 +207,11 @@ impl Streamed<'_> {
         self.bytes = 0;
         let rows = std::mem::take(&mut self.rows);
         if rows.is_empty() { Ok(()) } else { self.send(Chunk::Rows(rows)) }
+    }
+
+    fn finish(&mut self) -> Result<(), StatementError> {
+        self.flush()?;
+        self.send(Chunk::End)
     }
 
     fn send(&self, chunk: Chunk) -> Result<(), StatementError> {

@@ -80,11 +80,13 @@ pub(crate) enum ReadReply {
     Stream(mpsc::Sender<Result<Chunk, ReadError>>),
 }
 
-/// A piece of a streamed result; the columns come first, once.
+/// A piece of a streamed result; the columns come first, once, and the end is said: a channel that closes without it
+/// lost its reader.
 #[derive(Debug)]
 pub(crate) enum Chunk {
     Columns(Vec<String>),
     Rows(Vec<Vec<Value>>),
+    End,
 }
 
 impl ReadTicket {
@@ -99,7 +101,7 @@ impl ReadTicket {
                 let _ = reply.send(Err(error));
             }
             ReadReply::Stream(chunks) => {
-                // Full only if the receiver has not looked for a while; then the end of the channel is its answer.
+                // Full only if the receiver has not looked for a while; then a channel without an end is its answer.
                 let _ = chunks.try_send(Err(error));
             }
         }

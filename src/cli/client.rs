@@ -1,6 +1,7 @@
 //! A daemon over HTTP: blocking, with errors as the daemon words them (`application/problem+json`).
 
 use std::io::{self, Read, Write};
+use std::net::ToSocketAddrs;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -24,7 +25,11 @@ pub(super) const READ_AGAIN: &str = "try again";
 
 /// Where a daemon is: `http://host:port`, perhaps with a path before its routes.
 #[derive(Debug, Clone)]
-pub(super) struct DaemonUrl(String);
+pub(super) struct DaemonUrl {
+    url: String,
+    /// Host and port, as the system's resolver takes them.
+    host: String,
+}
 
 impl FromStr for DaemonUrl {
     type Err = String;
@@ -43,7 +48,9 @@ impl FromStr for DaemonUrl {
         if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
             return Err("must not hold a password; put the token into ACTIX_SQLITE_TOKEN".into());
         }
-        Ok(Self(text.trim_end_matches('/').to_owned()))
+        let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
+        let host = format!("{}:{port}", uri.host().unwrap_or_default());
+        Ok(Self { url: text.trim_end_matches('/').to_owned(), host })
     }
 }
 
@@ -92,7 +99,11 @@ pub(super) struct Call<'a> {
 }
 
 impl Client {
-    pub(super) fn new(url: DaemonUrl) -> Self {
+    /// # Errors
+    /// [`Failure::Unreachable`] if nobody knows the host. Looked up here because of a look-up that fails later the
+    /// library says no more than of a connection that broke.
+    pub(super) fn new(url: &DaemonUrl) -> Result<Self, Failure> {
+        url.host.to_socket_addrs().map_err(|error| unreachable(&url.url, &error))?;
         let agent = Agent::config_builder()
             .http_status_as_error(false)
             // A daemon is near; a proxy of the environment is for the wide world.
@@ -102,7 +113,7 @@ impl Client {
             .build()
             .new_agent();
         let token = std::env::var("ACTIX_SQLITE_TOKEN").ok().filter(|token| !token.is_empty());
-        Self { agent, url: url.0, token: token.map(SecretString::from) }
+        Ok(Self { agent, url: url.url.clone(), token: token.map(SecretString::from) })
     }
 
     pub(super) fn get(&self, path: &'static str) -> Result<Response<Body>, Failure> {
@@ -198,16 +209,12 @@ impl Client {
             _ => false,
         };
         match error {
-            ureq::Error::Io(error) if is_before_the_request => self.unreachable(&error),
-            error if is_before_the_request => self.unreachable(&error),
+            ureq::Error::Io(error) if is_before_the_request => unreachable(&self.url, &error),
+            error if is_before_the_request => unreachable(&self.url, &error),
             ureq::Error::Io(error) => self.lost(&error, if_lost),
             ureq::Error::Timeout(when) => self.lost(&format_args!("{when} timed out"), if_lost),
             error => self.answer(&error),
         }
-    }
-
-    fn unreachable(&self, reason: &dyn std::fmt::Display) -> Failure {
-        Failure::Unreachable { url: self.url.clone(), reason: reason.to_string() }
     }
 
     pub(super) fn lost(&self, reason: &dyn std::fmt::Display, advice: &'static str) -> Failure {
@@ -219,6 +226,10 @@ impl Client {
     }
 }
 
+fn unreachable(url: &str, reason: &dyn std::fmt::Display) -> Failure {
+    Failure::Unreachable { url: url.to_owned(), reason: reason.to_string() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -226,7 +237,7 @@ mod tests {
     #[test]
     fn the_url_of_a_daemon_names_scheme_and_host_and_no_password() {
         for url in ["http://127.0.0.1:4280", "https://db.example/", "http://[::1]:4280/path/"] {
-            assert!(!url.parse::<DaemonUrl>().unwrap().0.ends_with('/'), "{url}");
+            assert!(!url.parse::<DaemonUrl>().unwrap().url.ends_with('/'), "{url}");
         }
         for (url, reason) in [
             ("127.0.0.1:4280", "http://"),

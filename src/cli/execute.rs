@@ -14,11 +14,18 @@ use super::table;
 use super::target::{Target, TargetArgs, on_file};
 use crate::message::{Execute, IdempotencyKey, Params, Receipt};
 
+const EXAMPLES: &str = "\
+Examples:
+  actix-sqlite --database app.db execute 'INSERT INTO notes (text, stars) VALUES (?, ?)' --param hello --param 5
+  actix-sqlite execute 'UPDATE notes SET text = :text WHERE id = :id' --params '{\"text\": \"bye\", \"id\": 1}'
+  actix-sqlite --url http://127.0.0.1:4280 execute 'DELETE FROM notes RETURNING id' --key nightly-2026-01-31";
+
 /// Commits one statement (INSERT, UPDATE, DELETE, with RETURNING or without, or DDL) and prints its receipt
 ///
 /// The receipt is printed after the COMMIT: what it says is in the file. If not, nothing of the statement is, unless
 /// the error says that the outcome is unknown.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct ExecuteCommand {
     #[command(flatten)]
     statement: StatementArgs,

@@ -61,7 +61,7 @@ pub enum Failure {
     MissingConfig(String),
     /// The daemon could not start, or its database failed for good.
     #[error("{0}")]
-    Serve(#[from] ServeError),
+    Serve(ServeError),
     /// Two columns of one name in a form that cannot tell them apart.
     #[error(
         "two columns have the name {0:?}; rename one with AS, or use --output json or csv (code duplicate_columns)"
@@ -87,17 +87,26 @@ pub enum Failure {
     /// Something is wrong with the data, and was told already.
     #[error("something is wrong with the data")]
     Findings,
-    /// The database failed for good while it was served, or did not close its files.
-    #[error("{0}")]
-    Ended(String),
+}
+
+impl From<ServeError> for Failure {
+    /// A database that cannot be opened is told in the same words by every subcommand.
+    fn from(error: ServeError) -> Self {
+        match error {
+            ServeError::Start(error) => Self::Start(error),
+            error => Self::Serve(error),
+        }
+    }
 }
 
 impl Failure {
-    /// 0: nobody reads on; 1: failed; 2: wrong usage; 69: the daemon cannot be reached; 78: wrong settings.
+    /// 0: nobody reads on; 1: failed; 2: wrong usage; 69: the daemon cannot be reached; 78: wrong settings;
+    /// 128 and its number: a second signal.
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::ClosedPipe => ExitCode::SUCCESS,
             Self::Usage(_) => ExitCode::from(2),
+            Self::Serve(error) => ExitCode::from(error.exit_code()),
             Self::Unreachable { .. } | Self::ConnectionLost { .. } => ExitCode::from(69),
             Self::Settings(_) | Self::MissingConfig(_) | Self::Start(StartError::Settings(_)) => {
                 ExitCode::from(78)
@@ -107,12 +116,10 @@ impl Failure {
             | Self::Read(_)
             | Self::Problem(_)
             | Self::Answer { .. }
-            | Self::Serve(_)
             | Self::MissingFile(_)
             | Self::DuplicateColumns(_)
             | Self::Io { .. }
-            | Self::Findings
-            | Self::Ended(_) => ExitCode::FAILURE,
+            | Self::Findings => ExitCode::FAILURE,
         }
     }
 

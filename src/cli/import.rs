@@ -16,12 +16,23 @@ use super::target::{Target, TargetArgs, on_file};
 use crate::relay::{Import, ImportReport};
 use crate::settings::Settings;
 
+const EXAMPLES: &str = "\
+Examples:
+  actix-sqlite --database chat.db import chat.ndjson
+  zcat chat.ndjson.gz | actix-sqlite --url http://127.0.0.1:4280 import -
+
+Fields of a line:
+  kook_message_id, kook_channel_id, content, target_platform, target_channel
+  message_type (\"text\"), sender_name (\"\"), status (\"pending\"), error_message (null), latency_ms (null),
+  created_at (now; RFC 3339), each with what it is if it is left out";
+
 /// Imports message logs: newline-delimited JSON, one log a line
 ///
 /// Each line is a write of its own: a bad one is rejected and named on stderr, the others go in. A log that is there
 /// already (same message, platform and channel) is counted as a duplicate, so an import that was cut short can be run
 /// again. Exit code 1 if any line was rejected.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct ImportCommand {
     /// The file; `-` reads stdin
     #[arg(value_hint = ValueHint::FilePath)]

@@ -111,7 +111,10 @@ fn csv_field(value: &Value) -> String {
 }
 
 fn csv_failure(error: csv::Error) -> Failure {
-    Failure::stdout(error.into())
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => Failure::stdout(error),
+        other => Failure::stdout(io::Error::other(format!("{other:?}"))),
+    }
 }
 
 #[cfg(test)]

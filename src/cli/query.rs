@@ -16,11 +16,18 @@ use super::target::{Target, TargetArgs, on_file, refuse_missing};
 use crate::Database;
 use crate::message::{CommitSeq, Params, Query, Rows};
 
+const EXAMPLES: &str = "\
+Examples:
+  actix-sqlite --database app.db query 'SELECT * FROM notes WHERE stars > ?' --param 3
+  actix-sqlite --url http://127.0.0.1:4280 query 'SELECT * FROM message_logs' --output csv > logs.csv
+  actix-sqlite query - --params '{\"status\": \"failed\"}' --output ndjson < report.sql";
+
 /// Runs one statement that reads and prints its rows
 ///
 /// `table` and `json` hold the whole result in memory, at most `readers.max_rows` rows of `readers.max_result_bytes`;
 /// `ndjson` and `csv` stream it, however large.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct QueryCommand {
     #[command(flatten)]
     statement: StatementArgs,
@@ -87,10 +94,13 @@ async fn on_database(database: &Database, query: Query, form: RowsForm) -> Resul
         return print_whole(&database.query(query).await?, form);
     }
     let mut rows = database.query_stream(query).await?;
+    // Nothing is printed of a query that fails before its first rows.
+    let mut piece = rows.next().await.transpose()?;
     let mut printer = printer(rows.columns(), form)?;
-    while let Some(piece) = rows.next().await {
-        piece?.iter().try_for_each(|row| printer.row(row))?;
+    while let Some(some_rows) = piece {
+        some_rows.iter().try_for_each(|row| printer.row(row))?;
         printer.flush()?;
+        piece = rows.next().await.transpose()?;
     }
     printer.flush()
 }

@@ -9,7 +9,7 @@ use super::target::{Target, TargetArgs, on_file, refuse_missing};
 
 /// Shows state, queues and counts of a daemon, or of a file
 ///
-/// Counts are since the database was opened, so those of a file are about this very moment; of a daemon they tell.
+/// Counts are since the database was opened: those of a daemon tell what it did, those of a file are of this run alone.
 #[derive(Debug, Args)]
 pub(super) struct StatusCommand {
     /// The form; a table on a terminal, else JSON

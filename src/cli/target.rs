@@ -61,7 +61,7 @@ impl TargetArgs {
 
     pub(super) fn resolve(&self) -> Result<Target, Failure> {
         match &self.url {
-            Some(url) => Ok(Target::Daemon(Client::new(url.clone()))),
+            Some(url) => Client::new(url).map(Target::Daemon),
             None => self.settings(&[]).map(|settings| Target::File(Box::new(settings))),
         }
     }

@@ -6,6 +6,7 @@ use super::{RowRef, Rows, Value};
 
 /// The number of a COMMIT. Later commits have higher numbers, across restarts too; writes of one group commit share it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 #[serde(transparent)]
 pub struct CommitSeq(pub u64);
 
@@ -17,6 +18,7 @@ impl std::fmt::Display for CommitSeq {
 
 /// What one statement did.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 pub struct StatementResult {
     /// Rows inserted, updated or deleted by the statement itself, triggers and cascades not counted.
     pub rows_affected: u64,
@@ -42,6 +44,7 @@ impl StatementResult {
 
 /// Proof that one statement is committed.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 pub struct Receipt {
     /// Rows inserted, updated or deleted by the statement itself, triggers and cascades not counted.
     pub rows_affected: u64,
@@ -64,6 +67,7 @@ impl Receipt {
 
 /// Proof that a transaction is committed.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 pub struct TransactionReceipt {
     /// One result a statement, in order.
     pub results: Vec<StatementResult>,

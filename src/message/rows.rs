@@ -9,6 +9,7 @@ use crate::error::ReadError;
 
 /// A result: names of columns, and rows with values in that order.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 pub struct Rows {
     /// Names of the columns.
     pub columns: Vec<String>,

@@ -73,9 +73,11 @@ fn a_file_needs_no_flag_if_the_settings_name_it() {
 #[test]
 fn a_time_limit_on_a_file_may_be_longer_than_the_settings_one() {
     let place = Place::new();
-    place.write("settings.toml", "[readers]\nquery_timeout = \"1ms\"\n");
+    place.write("settings.toml", "[readers]\nquery_timeout = \"20ms\"\n");
     place.run(&["execute", "CREATE TABLE t (a)"]).ok();
-    let long = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000) SELECT count(*) AS c FROM n";
-    place.run(&["query", long]).fails_with(1, "(code statement_timeout)");
-    assert_eq!(place.run(&["query", long, "--timeout", "1m"]).ok(), "{\"c\":300000}\n");
+    let long = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000000) SELECT count(*) AS c FROM n";
+    let stderr = place.run(&["query", long]).fails(1);
+    // The time may be up before the query's turn comes.
+    assert!(["statement_timeout", "deadline_passed"].iter().any(|code| stderr.contains(code)), "{stderr}");
+    assert_eq!(place.run(&["query", long, "--timeout", "1m"]).ok(), "{\"c\":3000000}\n");
 }

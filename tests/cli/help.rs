@@ -10,8 +10,9 @@ fn help_says_what_each_subcommand_does() {
         assert!(pages.contains(&format!("\n  {subcommand} ")), "{subcommand} is not listed");
         let page = place.run(&[subcommand, "--help"]).ok();
         // The options that every subcommand takes are shown once.
-        let own = page.split("\nWhat to work on:").next().unwrap();
-        pages.push_str(&format!("\n===== {subcommand}\n\n{own}"));
+        let (own, rest) = page.split_once("\nWhat to work on:").unwrap();
+        let examples = rest.find("\nExamples:").map_or("", |at| &rest[at..]);
+        pages.push_str(&format!("\n===== {subcommand}\n\n{own}{examples}"));
     }
     insta::assert_snapshot!(pages);
 }

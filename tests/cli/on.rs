@@ -158,7 +158,7 @@ impl Daemon {
     }
 
     /// How it ended, and all it said.
-    pub(crate) fn wait(mut self) -> (ExitStatus, String) {
+    pub(crate) fn wait(&mut self) -> (ExitStatus, String) {
         let until = Instant::now() + PATIENCE;
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -167,7 +167,8 @@ impl Daemon {
             assert!(Instant::now() < until, "the daemon does not end: {}", self.stderr());
             std::thread::sleep(Duration::from_millis(5));
         };
-        self.listener.take().unwrap().join().unwrap();
+        let listener = self.listener.take().expect("waited for once");
+        listener.join().unwrap();
         (status, self.stderr())
     }
 
@@ -196,18 +197,22 @@ pub(crate) struct On {
 }
 
 impl On {
+    /// A file that is not there yet.
     pub(crate) fn file() -> Self {
         Self { place: Place::new(), daemon: None }
+    }
+
+    /// A file without anything in it, which to SQLite is a database.
+    pub(crate) fn empty_file() -> Self {
+        let place = Place::new();
+        place.write("data.db", "");
+        Self { place, daemon: None }
     }
 
     pub(crate) fn daemon() -> Self {
         let place = Place::new();
         let daemon = Some(Daemon::start(&place));
         Self { place, daemon }
-    }
-
-    pub(crate) fn is_daemon(&self) -> bool {
-        self.daemon.is_some()
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {

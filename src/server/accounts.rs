@@ -1,0 +1,155 @@
+//! `/v1/accounts`: who the relay logs in as.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, delete, get, patch, post, web};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::Daemon;
+use super::extract::{Id, JsonBody};
+use super::openapi::{BodyProblems, QueryProblems, RowProblems, WriteProblems};
+use super::problem::{Fault, Problem};
+use crate::relay::{
+    Account, AddAccount, Added, DeleteAccount, Deleted, GetAccount, GetAccounts, UpdateAccountStatus, Updated,
+};
+
+/// Accounts, in order of their ids.
+#[derive(Serialize, ToSchema)]
+pub(super) struct AccountList {
+    /// The accounts.
+    accounts: Vec<Account>,
+}
+
+/// Which accounts, and how much of them.
+#[derive(Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ListFilter {
+    /// Only those with this status.
+    status: Option<String>,
+    /// With their secrets; only from a daemon that has a token.
+    secrets: bool,
+}
+
+/// How much of the account.
+#[derive(Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Detail {
+    /// With its secrets; only from a daemon that has a token.
+    secrets: bool,
+}
+
+/// What to change of an account.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StatusBody {
+    /// 1 to 64 characters, such as `offline` or `online`.
+    status: String,
+}
+
+fn unknown(id: i64) -> Fault {
+    Fault::NotFound { what: "account", id }
+}
+
+/// 201 if there is a new row, 200 if it was there before.
+pub(super) fn created(added: Added) -> HttpResponse {
+    let status = if added.inserted { StatusCode::CREATED } else { StatusCode::OK };
+    HttpResponse::build(status).json(added)
+}
+
+/// Lists the accounts.
+#[utoipa::path(
+    tag = "relay",
+    params(ListFilter),
+    responses(
+        (status = OK, description = "The accounts.", body = AccountList),
+        QueryProblems
+    )
+)]
+#[get("/v1/accounts")]
+pub(super) async fn list(
+    daemon: web::Data<Daemon>,
+    filter: web::Query<ListFilter>,
+) -> Result<web::Json<AccountList>, Problem> {
+    let ListFilter { status, secrets } = filter.into_inner();
+    if secrets {
+        daemon.auth.may_show_secrets()?;
+    }
+    let accounts = daemon.database.get_accounts(GetAccounts { status, secrets }).await?;
+    Ok(web::Json(AccountList { accounts }))
+}
+
+/// Adds an account, unless its e-mail address is there already.
+#[utoipa::path(
+    tag = "relay",
+    request_body = AddAccount,
+    responses(
+        (status = CREATED, description = "Added.", body = Added),
+        (status = OK, description = "It was there before; nothing is changed.", body = Added),
+        BodyProblems,
+        WriteProblems
+    )
+)]
+#[post("/v1/accounts")]
+pub(super) async fn add(
+    daemon: web::Data<Daemon>,
+    JsonBody(account): JsonBody<AddAccount>,
+) -> Result<HttpResponse, Problem> {
+    Ok(created(daemon.database.add_account(account).await?))
+}
+
+/// Shows an account.
+#[utoipa::path(
+    tag = "relay",
+    params(("id" = i64, Path), Detail),
+    responses(
+        (status = OK, description = "The account.", body = Account),
+        RowProblems,
+        QueryProblems
+    )
+)]
+#[get("/v1/accounts/{id}")]
+pub(super) async fn show(
+    daemon: web::Data<Daemon>,
+    id: Id,
+    detail: web::Query<Detail>,
+) -> Result<web::Json<Account>, Problem> {
+    let (id, secrets) = (id.into_inner(), detail.secrets);
+    if secrets {
+        daemon.auth.may_show_secrets()?;
+    }
+    let account = daemon.database.get_account(GetAccount { id, secrets }).await?;
+    Ok(web::Json(account.ok_or_else(|| unknown(id))?))
+}
+
+/// Changes an account's status and notes the time.
+#[utoipa::path(
+    tag = "relay",
+    params(("id" = i64, Path)),
+    request_body = StatusBody,
+    responses((status = OK, description = "Changed.", body = Updated), BodyProblems, RowProblems, WriteProblems)
+)]
+#[patch("/v1/accounts/{id}")]
+pub(super) async fn change(
+    daemon: web::Data<Daemon>,
+    id: Id,
+    JsonBody(StatusBody { status }): JsonBody<StatusBody>,
+) -> Result<web::Json<Updated>, Problem> {
+    let id = id.into_inner();
+    let updated = daemon.database.update_account_status(UpdateAccountStatus { id, status }).await?;
+    if updated.updated { Ok(web::Json(updated)) } else { Err(unknown(id).into()) }
+}
+
+/// Deletes an account.
+#[utoipa::path(
+    tag = "relay",
+    params(("id" = i64, Path)),
+    responses((status = OK, description = "Deleted.", body = Deleted), RowProblems, WriteProblems)
+)]
+#[delete("/v1/accounts/{id}")]
+pub(super) async fn remove(daemon: web::Data<Daemon>, id: Id) -> Result<web::Json<Deleted>, Problem> {
+    let id = id.into_inner();
+    let deleted = daemon.database.delete_account(DeleteAccount { id }).await?;
+    if deleted.deleted { Ok(web::Json(deleted)) } else { Err(unknown(id).into()) }
+}

@@ -1,0 +1,235 @@
+//! From settings to a daemon that listens, and its end: nothing is taken any more, what was taken is answered.
+
+use std::sync::Arc;
+
+use actix_web::dev::ServerHandle;
+use actix_web::{HttpServer, web};
+use futures_util::future::{Either, select};
+use tokio::sync::Notify;
+
+use super::listen::{self, Address, SocketFile};
+use super::signals::{Signal, Signals};
+use super::{Daemon, app};
+use crate::settings::Settings;
+use crate::{Database, ShutdownReport, StartError};
+
+/// How long connections may take to send what is answered already, in seconds; past that they are cut.
+const GRACE_SECONDS: u64 = 3;
+
+/// Why the daemon did not start, or ended other than it was asked to.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ServeError {
+    /// The database cannot be opened.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// Somebody else listens there.
+    #[error("{address} is in use; stop who listens there, or set another server.listen or server.unix_socket")]
+    AddressInUse {
+        /// Where.
+        address: Address,
+    },
+    /// It cannot listen there.
+    #[error("cannot listen on {address}: {reason}")]
+    Listen {
+        /// Where.
+        address: Address,
+        /// What the system said.
+        reason: String,
+    },
+    /// The system refuses what a server needs.
+    #[error("the server failed: {0}")]
+    Server(String),
+    /// The database is over its restart budget. All requests were answered.
+    #[error("the database failed for good: {0}")]
+    DatabaseFailed(String),
+    /// A second signal came while the first one's shutdown was under way. Writes that were not answered are either whole
+    /// in the file or not there.
+    #[error("stopped at once by a second {0}; what was not answered yet is not accounted for")]
+    CutShort(Signal),
+}
+
+impl ServeError {
+    /// The exit code of a process that ends with this: 78 for settings, 128 and the signal's number for a second signal,
+    /// else 1.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Start(StartError::Settings(_)) => 78,
+            Self::CutShort(signal) => 128 + signal.number(),
+            Self::Start(_)
+            | Self::AddressInUse { .. }
+            | Self::Listen { .. }
+            | Self::Server(_)
+            | Self::DatabaseFailed(_) => 1,
+        }
+    }
+}
+
+/// Who asked a daemon to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoppedBy {
+    /// The system or a person.
+    Signal(Signal),
+    /// The program it runs in, by [`Stopper::stop`] or [`Database::shutdown`].
+    Program,
+}
+
+/// What a daemon did until it ended as it should.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Served {
+    /// Who ended it.
+    pub stopped_by: StoppedBy,
+    /// Requests answered.
+    pub requests: u64,
+    /// How the database ended.
+    pub shutdown: ShutdownReport,
+}
+
+impl std::fmt::Display for Served {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{} requests answered; {}", self.requests, self.shutdown)
+    }
+}
+
+/// Ends a daemon from anywhere in the program, as a first SIGTERM would.
+#[derive(Debug, Clone)]
+pub struct Stopper(Arc<Notify>);
+
+impl Stopper {
+    /// Asks for the end; [`Server::run`] returns when it is reached.
+    pub fn stop(&self) {
+        self.0.notify_one();
+    }
+}
+
+/// A daemon that listens: its addresses are taken and its database is open. [`Server::run`] serves it.
+pub struct Server {
+    daemon: web::Data<Daemon>,
+    server: actix_web::dev::Server,
+    addresses: Vec<Address>,
+    stopper: Stopper,
+    _socket: Option<SocketFile>,
+}
+
+impl Server {
+    /// Opens the database and listens. To be called in an actix `System`.
+    ///
+    /// # Errors
+    /// [`ServeError`]; nothing is left open then.
+    pub async fn bind(settings: Settings) -> Result<Self, ServeError> {
+        let database = Database::open(settings).await?;
+        match Self::listen(database.clone()) {
+            Ok(server) => Ok(server),
+            Err(error) => {
+                database.shutdown().await;
+                Err(error)
+            }
+        }
+    }
+
+    fn listen(database: Database) -> Result<Self, ServeError> {
+        let settings = database.settings().server.clone();
+        let daemon = web::Data::new(Daemon::new(database));
+        let factory = {
+            let daemon = daemon.clone();
+            move || app(daemon.clone())
+        };
+        let wanted = Address::Http(settings.listen);
+        let mut server = HttpServer::new(factory)
+            .workers(settings.workers.get())
+            .max_connections(settings.max_connections.get())
+            // A client that left is noticed at once, and its write taken back if it is still queued.
+            .h1_allow_half_closed(false)
+            .disable_signals()
+            .shutdown_timeout(GRACE_SECONDS)
+            .bind(settings.listen)
+            .map_err(|error| listen::explain(wanted, &error))?;
+        let mut addresses: Vec<Address> = server.addrs().into_iter().map(Address::Http).collect();
+        let path = settings.unix_socket;
+        let mut socket = None;
+        if !path.as_os_str().is_empty() {
+            let address = Address::Unix(path.clone());
+            socket = Some(SocketFile::claim(&path)?);
+            server = server.bind_uds(path).map_err(|error| listen::explain(address.clone(), &error))?;
+            addresses.push(address);
+        }
+        let stopper = Stopper(Arc::new(Notify::new()));
+        Ok(Self { daemon, server: server.run(), addresses, stopper, _socket: socket })
+    }
+
+    /// Where it can be reached.
+    pub fn addresses(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    /// The database it serves.
+    pub fn database(&self) -> &Database {
+        &self.daemon.database
+    }
+
+    /// A handle to end it.
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
+    }
+
+    /// Serves until a SIGTERM, a Ctrl-C or [`Stopper::stop`], or until the database fails for good. Then: new requests are
+    /// refused with 503, what is queued is committed, everything in flight is answered, and the files are closed. A second
+    /// signal does not wait for that.
+    ///
+    /// # Errors
+    /// [`ServeError`] if it ended other than it was asked to.
+    pub async fn run(self) -> Result<Served, ServeError> {
+        let failed = |error: std::io::Error| ServeError::Server(error.to_string());
+        let mut signals = Signals::listen().map_err(failed)?;
+        let handle = self.server.handle();
+        let serving = actix_rt::spawn(self.server);
+        for address in &self.addresses {
+            tracing::info!(%address, "listening");
+        }
+        let database = self.daemon.database.clone();
+        let end = wait_for_end(&database, &mut signals, &self.stopper).await;
+        tracing::info!(end = ?end, "stopping");
+        let shutdown = match select(Box::pin(drain(&database, &handle)), Box::pin(signals.next())).await {
+            Either::Left((shutdown, _)) => shutdown,
+            Either::Right((signal, _)) => return Err(ServeError::CutShort(signal)),
+        };
+        serving.await.map_err(|error| ServeError::Server(error.to_string()))?.map_err(failed)?;
+        let requests = self.daemon.requests();
+        tracing::info!(requests, %shutdown, "stopped");
+        match end {
+            End::Failed(reason) => Err(ServeError::DatabaseFailed(reason)),
+            End::Asked(stopped_by) => Ok(Served { stopped_by, requests, shutdown }),
+        }
+    }
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Server").field("addresses", &self.addresses).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug)]
+enum End {
+    Asked(StoppedBy),
+    Failed(String),
+}
+
+async fn wait_for_end(database: &Database, signals: &mut Signals, stopper: &Stopper) -> End {
+    let signal = Box::pin(signals.next());
+    let asked = Box::pin(stopper.0.notified());
+    let ended = Box::pin(database.ended());
+    match select(signal, select(asked, ended)).await {
+        Either::Left((signal, _)) => End::Asked(StoppedBy::Signal(signal)),
+        Either::Right((Either::Left(((), _)), _)) => End::Asked(StoppedBy::Program),
+        Either::Right((Either::Right((reason, _)), _)) => {
+            reason.map_or(End::Asked(StoppedBy::Program), End::Failed)
+        }
+    }
+}
+
+/// The database first, so that whoever waits for it gets an answer; the connections close when all is answered.
+async fn drain(database: &Database, server: &ServerHandle) -> ShutdownReport {
+    let shutdown = database.shutdown().await;
+    server.stop(true).await;
+    shutdown
+}

@@ -1,0 +1,90 @@
+//! `/v1/message-logs`: what the relay forwarded where, one by one or as a file.
+
+use actix_web::{HttpRequest, HttpResponse, get, post, web};
+use futures_util::StreamExt;
+
+use super::Daemon;
+use super::accounts::created;
+use super::extract::{Id, JsonBody, refuse_unreadable};
+use super::openapi::{BodyProblems, QueryProblems, RowProblems, WriteProblems};
+use super::problem::{Fault, Problem};
+use crate::relay::{
+    AddMessageLog, Added, GetMessageLog, GetMessageLogs, Import, ImportReport, MessageLog, MessageLogPage,
+};
+
+/// Finds a page of message logs, the latest first.
+#[utoipa::path(
+    tag = "relay",
+    params(GetMessageLogs),
+    responses((status = OK, description = "The page.", body = MessageLogPage), QueryProblems)
+)]
+#[get("/v1/message-logs")]
+pub(super) async fn list(
+    daemon: web::Data<Daemon>,
+    filter: web::Query<GetMessageLogs>,
+) -> Result<web::Json<MessageLogPage>, Problem> {
+    Ok(web::Json(daemon.database.get_message_logs(filter.into_inner()).await?))
+}
+
+/// Logs a message, unless it was logged for the same target already.
+#[utoipa::path(
+    tag = "relay",
+    request_body = AddMessageLog,
+    responses(
+        (status = CREATED, description = "Logged.", body = Added),
+        (status = OK, description = "It was there before; nothing is changed.", body = Added),
+        BodyProblems,
+        WriteProblems
+    )
+)]
+#[post("/v1/message-logs")]
+pub(super) async fn add(
+    daemon: web::Data<Daemon>,
+    JsonBody(message): JsonBody<AddMessageLog>,
+) -> Result<HttpResponse, Problem> {
+    Ok(created(daemon.database.add_message_log(message).await?))
+}
+
+/// Shows a message log.
+#[utoipa::path(
+    tag = "relay",
+    params(("id" = i64, Path)),
+    responses((status = OK, description = "The message log.", body = MessageLog), RowProblems, QueryProblems)
+)]
+#[get("/v1/message-logs/{id}")]
+pub(super) async fn show(daemon: web::Data<Daemon>, id: Id) -> Result<web::Json<MessageLog>, Problem> {
+    let id = id.into_inner();
+    let found = daemon.database.get_message_log(GetMessageLog { id }).await?;
+    Ok(web::Json(found.ok_or(Fault::NotFound { what: "message log", id })?))
+}
+
+/// Logs many messages: one JSON object a line, a body of any length.
+///
+/// Each line is taken or rejected by itself. A daemon that fails or stops on the way answers with a problem that has the
+/// counts so far in `import`; the same import again skips what is there.
+#[utoipa::path(
+    tag = "relay",
+    request_body(content = String, content_type = "application/x-ndjson",
+        description = "One message log a line, as for `POST /v1/message-logs`."),
+    responses((status = OK, description = "What became of the lines.", body = ImportReport), BodyProblems, WriteProblems)
+)]
+#[post("/v1/message-logs/import")]
+pub(super) async fn import_lines(
+    daemon: web::Data<Daemon>,
+    request: HttpRequest,
+    body: web::Payload,
+) -> Result<web::Json<ImportReport>, Problem> {
+    refuse_unreadable(&request)?;
+    let mut import = Import::new(daemon.database.clone(), daemon.max_line);
+    match take(&mut import, body).await {
+        Ok(report) => Ok(web::Json(report)),
+        Err(problem) => Err(problem.half_way(import.report().clone())),
+    }
+}
+
+async fn take(import: &mut Import, mut body: web::Payload) -> Result<ImportReport, Problem> {
+    while let Some(bytes) = body.next().await {
+        import.feed(&bytes.map_err(|error| Fault::IncompleteBody(error.to_string()))?).await?;
+    }
+    Ok(import.finish().await?)
+}

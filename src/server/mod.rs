@@ -1,0 +1,132 @@
+//! The daemon: the database over HTTP and JSON, on a TCP address and, if set, a Unix socket.
+//!
+//! Each route stands once, in `routes`: that list is what is served and what the OpenAPI document at `/openapi.json`
+//! (for people: `/docs`) is made of. `extract.rs` takes requests apart, `problem.rs` has all that is answered when
+//! something is wrong, `auth.rs` says who may come in, `daemon.rs` starts and ends it.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use actix_sqlite::Settings;
+//! use actix_sqlite::server::Server;
+//!
+//! actix_rt::System::new().block_on(async {
+//!     let server = Server::bind(Settings::load(None)?).await?;
+//!     eprintln!("listening on {}", server.addresses()[0]);
+//!     let served = server.run().await?;
+//!     eprintln!("{served}");
+//!     Ok(())
+//! })
+//! # }
+//! ```
+
+mod accounts;
+mod auth;
+mod daemon;
+mod extract;
+mod health;
+mod listen;
+mod message_logs;
+mod openapi;
+mod problem;
+mod rows;
+mod signals;
+mod span;
+mod sql;
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::middleware::{Compress, Next, from_fn};
+use actix_web::{App, Error, web};
+use tracing_actix_web::TracingLogger;
+use utoipa::OpenApi;
+use utoipa_actix_web::AppExt;
+use utoipa_actix_web::service_config::ServiceConfig;
+
+pub use daemon::{ServeError, Served, Server, StoppedBy, Stopper};
+pub use listen::Address;
+pub use problem::Problem;
+pub use signals::Signal;
+
+use crate::Database;
+use crate::settings;
+use auth::Auth;
+
+/// What the handlers of all threads share.
+struct Daemon {
+    database: Database,
+    auth: Auth,
+    max_body: usize,
+    max_line: usize,
+    requests: AtomicU64,
+}
+
+impl Daemon {
+    fn new(database: Database) -> Self {
+        let all = database.settings();
+        let auth = Auth::new(&all.auth);
+        let (max_body, max_line) = (settings::bytes(all.server.max_body), settings::bytes(all.server.max_line));
+        Self { database, auth, max_body, max_line, requests: AtomicU64::default() }
+    }
+
+    fn requests(&self) -> u64 {
+        self.requests.load(Relaxed)
+    }
+}
+
+/// Every route. What is served and what is documented are this one list.
+fn routes(list: &mut ServiceConfig<'_>) {
+    list.service(sql::execute)
+        .service(sql::transaction)
+        .service(sql::query)
+        .service(accounts::list)
+        .service(accounts::add)
+        .service(accounts::show)
+        .service(accounts::change)
+        .service(accounts::remove)
+        .service(message_logs::list)
+        .service(message_logs::add)
+        .service(message_logs::import_lines)
+        .service(message_logs::show)
+        .service(health::status)
+        .service(health::livez)
+        .service(health::readyz)
+        .service(openapi::openapi_json)
+        .service(openapi::docs);
+}
+
+/// The application of one thread.
+fn app(
+    daemon: web::Data<Daemon>,
+) -> App<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<impl MessageBody>,
+        Error = Error,
+        InitError = (),
+    >,
+> {
+    let (app, api) = App::new().into_utoipa_app().openapi(openapi::Api::openapi()).configure(routes).split_for_parts();
+    app.service(openapi::docs_file)
+        .default_service(web::to(openapi::fallback))
+        .app_data(web::Data::new(openapi::Document::new(&api)))
+        .app_data(daemon)
+        .app_data(extract::path_config())
+        .app_data(extract::query_config())
+        .wrap(from_fn(auth::require))
+        .wrap(from_fn(count))
+        .wrap(Compress::default())
+        .wrap(TracingLogger::<span::RequestSpan>::new())
+}
+
+async fn count(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    if let Some(daemon) = request.app_data::<web::Data<Daemon>>() {
+        daemon.requests.fetch_add(1, Relaxed);
+    }
+    next.call(request).await
+}
