@@ -68,6 +68,7 @@ impl Engine for SqliteEngine {
     fn open_writer(&self) -> Result<Box<dyn WriteEngine>, StartError> {
         fail::fail_point!("open_writer");
         let writer = open::writer(&self.path, self.vfs.as_deref(), &self.settings, &self.migrations)?;
+        open::note_versions(&writer, &self.stats).map_err(|error| open::start_error(&self.path, &error))?;
         Ok(Box::new(commit::SqliteWriter::new(writer, &self.path, &self.settings, Arc::clone(&self.stats))?))
     }
 
