@@ -69,11 +69,13 @@ impl Params {
         }
     }
 
-    fn values(&self) -> Box<dyn Iterator<Item = &Value> + '_> {
-        match self {
-            Self::Positional(values) => Box::new(values.iter()),
-            Self::Named(values) => Box::new(values.values()),
-        }
+    /// Each value in turn; every write is sized with it, so it allocates nothing.
+    fn values(&self) -> impl Iterator<Item = &Value> {
+        let (positional, named) = match self {
+            Self::Positional(values) => (Some(values.iter()), None),
+            Self::Named(values) => (None, Some(values.values())),
+        };
+        positional.into_iter().flatten().chain(named.into_iter().flatten())
     }
 }
 

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode};
 
+use super::at_hand::AtHand;
 use super::authorizer::Trusted;
 use super::idempotency::{self, Found};
 use super::own::{self, Own, own};
-use super::prepare::prepare;
 use super::query::Deadline;
 use super::wal::Checkpointer;
 use super::{bind, deferred, errors, rowid};
@@ -106,11 +106,12 @@ impl SqliteWriter {
         fail::fail_point!("before_begin");
         own::run(&self.conn, own!("BEGIN IMMEDIATE")).map_err(|error| storage_failure(&error))?;
         let mut outcomes = Vec::with_capacity(writes.len());
+        let mut at_hand = AtHand::new(&self.conn);
         for (at, write) in writes.iter().enumerate() {
             if at == writes.len() / 2 {
                 fail::fail_point!("mid_batch");
             }
-            match self.run(write, commit) {
+            match self.run(write, commit, &mut at_hand) {
                 Ran::Clean(outcome) => outcomes.push(outcome),
                 Ran::Soiled(error) => {
                     self.rollback()?;
@@ -118,6 +119,7 @@ impl SqliteWriter {
                 }
             }
         }
+        drop(at_hand);
         if outcomes.iter().all(Result::is_err) {
             self.rollback()?;
             return Ok(Attempt::Committed(outcomes));
@@ -150,9 +152,9 @@ impl SqliteWriter {
         Ok(())
     }
 
-    fn run(&self, write: &WriteRequest, commit: CommitSeq) -> Ran {
+    fn run<'a>(&'a self, write: &'a WriteRequest, commit: CommitSeq, at_hand: &mut AtHand<'a>) -> Ran {
         rowid::forget(&self.conn);
-        let Some(key) = &write.key else { return self.run_statements(&write.statements, commit) };
+        let Some(key) = &write.key else { return self.run_statements(&write.statements, commit, at_hand) };
         let fingerprint = write.fingerprint();
         match idempotency::find(&self.conn, key, fingerprint) {
             Ok(Found::Receipt(receipt)) => return Ran::Clean(Ok(receipt)),
@@ -160,7 +162,7 @@ impl SqliteWriter {
             Ok(Found::Nothing) => {}
             Err(error) => return Ran::Soiled(errors::statement_error(&error).into()),
         }
-        let ran = self.run_statements(&write.statements, commit);
+        let ran = self.run_statements(&write.statements, commit, at_hand);
         if let Ran::Clean(Ok(receipt)) = &ran
             && let Err(error) = idempotency::store(&self.conn, key, fingerprint, receipt)
         {
@@ -169,18 +171,23 @@ impl SqliteWriter {
         ran
     }
 
-    fn run_statements(&self, statements: &[Statement], commit: CommitSeq) -> Ran {
+    fn run_statements<'a>(
+        &'a self,
+        statements: &'a [Statement],
+        commit: CommitSeq,
+        at_hand: &mut AtHand<'a>,
+    ) -> Ran {
         match statements {
             [] => Ran::Clean(Ok(Committed { results: Vec::new(), commit })),
-            [statement] => self.run_alone(statement, commit),
-            statements => self.run_in_savepoint(statements, commit),
+            [statement] => self.run_alone(statement, commit, at_hand),
+            statements => self.run_in_savepoint(statements, commit, at_hand),
         }
     }
 
     /// A statement is atomic by itself, unless it says otherwise: then it shows in the count of changes.
-    fn run_alone(&self, statement: &Statement, commit: CommitSeq) -> Ran {
+    fn run_alone<'a>(&'a self, statement: &'a Statement, commit: CommitSeq, at_hand: &mut AtHand<'a>) -> Ran {
         let changes = self.conn.total_changes();
-        match self.run_statement(statement) {
+        match self.run_statement(statement, at_hand) {
             Ok(result) if !deferred::violations_pending(&self.conn) => {
                 Ran::Clean(Ok(Committed { results: vec![result], commit }))
             }
@@ -209,7 +216,12 @@ impl SqliteWriter {
         may.and_then(|mut may| may.query_row([says_fail], |row| row.get(0))).unwrap_or(true)
     }
 
-    fn run_in_savepoint(&self, statements: &[Statement], commit: CommitSeq) -> Ran {
+    fn run_in_savepoint<'a>(
+        &'a self,
+        statements: &'a [Statement],
+        commit: CommitSeq,
+        at_hand: &mut AtHand<'a>,
+    ) -> Ran {
         const SAVEPOINT: Own = own!("SAVEPOINT _actix_sqlite_write");
         const UNDO: Own = own!("ROLLBACK TO _actix_sqlite_write");
         const RELEASE: Own = own!("RELEASE _actix_sqlite_write");
@@ -222,7 +234,7 @@ impl SqliteWriter {
         let mut bytes = 0;
         let mut failed = None;
         for (index, statement) in statements.iter().enumerate() {
-            match self.run_statement(statement) {
+            match self.run_statement(statement, at_hand) {
                 Ok(result) => {
                     bytes += result.size();
                     results.push(result);
@@ -250,11 +262,15 @@ impl SqliteWriter {
         if undone { Ran::Clean(Err(error)) } else { Ran::Soiled(error) }
     }
 
-    fn run_statement(&self, statement: &Statement) -> Result<StatementResult, StatementError> {
+    fn run_statement<'a>(
+        &'a self,
+        statement: &'a Statement,
+        at_hand: &mut AtHand<'a>,
+    ) -> Result<StatementResult, StatementError> {
         let explain = |error: rusqlite::Error| errors::statement_error(&error);
-        let mut prepared = prepare(&self.conn, &statement.sql)?;
-        bind::bind(&mut prepared, &statement.params)?;
-        let columns = bind::column_names(&prepared);
+        let prepared = at_hand.prepare(&statement.sql)?;
+        bind::bind(prepared, &statement.params)?;
+        let columns = bind::column_names(prepared);
         let changes = self.conn.total_changes();
         let rowid = self.rowids.before(&self.conn);
         let _limit = self.deadline.set(Instant::now() + self.limits.statement_timeout);

@@ -1,5 +1,6 @@
 //! The engine on one SQLite file: an own lock on it, one writing connection, any number of reading ones.
 
+mod at_hand;
 mod authorizer;
 mod bind;
 mod commit;
