@@ -35,6 +35,8 @@ pub mod relay;
 pub mod server;
 pub mod settings;
 mod stats;
+#[cfg(feature = "cli")]
+pub mod telemetry;
 
 pub use database::{Database, DatabaseActor, DatabaseBuilder, Flush, GetStatus, RowStream, ShutdownReport};
 pub use engine::sqlite::MigrationError;
@@ -42,8 +44,8 @@ pub use error::{
     Outcome, ReadError, Refusal, RefusedBecause, StartError, StatementError, StatementErrorKind, WriteError,
 };
 pub use message::{
-    CommitSeq, Execute, IdempotencyKey, Params, ParamsError, Query, QueryOne, Read, Receipt, Row, RowRef, Rows, Statement,
-    StatementResult, Transaction, TransactionReceipt, Value, Write,
+    CommitSeq, Execute, IdempotencyKey, Params, ParamsError, Query, QueryOne, Read, Receipt, Row, RowRef,
+    Rows, Statement, StatementResult, Transaction, TransactionReceipt, Value, Write,
 };
 pub use policy::{FlushReason, Linger, Overflow, RestartPolicy};
 pub use settings::{Settings, SettingsError};

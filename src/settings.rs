@@ -450,6 +450,10 @@ impl Settings {
             )?;
         }
         check(
+            self.auth.admin_token.expose_secret() != MASK,
+            "auth.admin_token is the mask that is shown instead of a token; set the token itself",
+        )?;
+        check(
             self.server.listen.ip().is_loopback() || self.auth.admin_token().is_some(),
             "server.listen is not a loopback address and auth.admin_token is not set: anybody could read and \
              write the database; set a token, or listen on 127.0.0.1",
@@ -482,9 +486,12 @@ fn linger_from_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Linger
     humantime_serde::deserialize(text).map(Linger::Fixed)
 }
 
+/// What is shown of a secret that is set. As a secret it is refused: the settings that are shown may be used as a file.
+const MASK: &str = "********";
+
 /// Secrets are shown as set or not set, never as they are.
 fn masked<S: Serializer>(secret: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(if secret.expose_secret().is_empty() { "" } else { "********" })
+    serializer.serialize_str(if secret.expose_secret().is_empty() { "" } else { MASK })
 }
 
 #[cfg(test)]
@@ -529,6 +536,7 @@ mod tests {
             ("[database]\nwal_checkpoint_size = \"1 GiB\"", "wal_truncate_size"),
             ("[database]\nsynchronous = \"extra\"", "synchronous"),
             ("[server]\nlisten = \"0.0.0.0:4280\"", "admin_token"),
+            ("[auth]\nadmin_token = \"********\"", "the mask"),
             ("[supervisor]\ninitial_backoff = \"1h\"", "max_backoff"),
             ("[queue\n", "settings"),
         ] {

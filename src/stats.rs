@@ -34,6 +34,9 @@ pub(crate) struct Stats {
     pub(crate) queries_refused: AtomicU64,
     pub(crate) reader_restarts: AtomicU64,
     pub(crate) last_error: Mutex<Option<String>>,
+    /// Versions found in the file when it was opened last.
+    pub(crate) format: AtomicU64,
+    pub(crate) relay_schema: AtomicU64,
 }
 
 impl Stats {
@@ -60,6 +63,8 @@ impl Stats {
             queries_refused: AtomicU64::default(),
             reader_restarts: AtomicU64::default(),
             last_error: Mutex::default(),
+            format: AtomicU64::default(),
+            relay_schema: AtomicU64::default(),
         }
     }
 
@@ -149,6 +154,10 @@ pub struct DatabaseStatus {
     pub sqlite_version: String,
     /// What `synchronous` is set to.
     pub synchronous: String,
+    /// The format of the engine's own tables.
+    pub format: u64,
+    /// The version of the tables of accounts and message logs; 0 if there are none.
+    pub relay_schema: u64,
     /// Checkpoints that moved the whole log into the file.
     pub checkpoints: u64,
     /// Checkpoints that a reader kept from finishing.

@@ -32,10 +32,13 @@ pub(crate) struct Supervisor {
     /// Actors that have not been ready yet.
     starting: usize,
     /// Told once, when all are ready for the first time or one cannot be.
-    started: Option<oneshot::Sender<Result<(), StartError>>>,
-    /// Why the start failed; told when all that was started has ended.
-    start_error: Option<StartError>,
+    started: Option<Started>,
+    /// Why it could not be opened; told when everything is closed again.
+    start_failure: Option<(Started, StartError)>,
 }
+
+/// Who opens the database hears here whether that went well.
+type Started = oneshot::Sender<Result<(), StartError>>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
@@ -61,10 +64,10 @@ impl Supervisor {
         started: oneshot::Sender<Result<(), StartError>>,
     ) {
         let arbiter = Arbiter::new();
-        let engine = Arc::clone(engine);
-        let writer = WriterActor::start(&shared, &engine, &settings.writer);
-        let readers = ReaderActor::start(&shared, &engine, &settings.readers);
+        let writer = WriterActor::start(&shared, engine, &settings.writer);
+        let readers = ReaderActor::start(&shared, engine, &settings.readers);
         let (reader_count, policy) = (settings.readers.thread_count(), settings.supervisor.restart_policy());
+        let engine = Arc::clone(engine);
         Self::start_in_arbiter(&arbiter.handle(), move |_| Self {
             shared,
             engine,
@@ -77,7 +80,7 @@ impl Supervisor {
             at_work: 0,
             starting: 0,
             started: Some(started),
-            start_error: None,
+            start_failure: None,
         });
     }
 
@@ -107,7 +110,7 @@ impl Supervisor {
     }
 
     fn on_ready(&mut self, role: Role, ctx: &mut Context<Self>) {
-        if self.start_error.is_some() {
+        if self.start_failure.is_some() {
             return;
         }
         if self.started.is_none() {
@@ -154,12 +157,15 @@ impl Supervisor {
             StartError::Stopped(reason) => reason.clone(),
             error => error.to_string(),
         };
-        if self.started.is_some() && self.start_error.is_none() {
+        if let Some(started) = self.started.take() {
             // Whoever opens a file wants to hear at once what is wrong with it.
             self.give_up(format!("cannot open: {reason}"));
-            self.start_error = Some(error);
+            self.start_failure = Some((started, error));
         }
         if self.shared.has_failed() {
+            // It was given up before this actor ended, so what this one gave back will find no other.
+            self.shared.give_up_doubt(&reason);
+            self.shared.refuse_all(RefusedBecause::Failed);
             return self.on_drained();
         }
         tracing::error!(actor = role.name(), %reason, "failed");
@@ -205,12 +211,11 @@ impl Supervisor {
     fn on_drained(&mut self) {
         self.at_work -= 1;
         if self.at_work == 0 {
-            self.engine.release();
-            if let (Some(started), Some(error)) = (self.started.take(), self.start_error.take()) {
-                // As above: nobody may be listening any more.
+            self.engine.close();
+            self.shared.tell(State::Stopped, None);
+            if let Some((started, error)) = self.start_failure.take() {
                 let _ = started.send(Err(error));
             }
-            self.shared.tell(State::Stopped, None);
             // This arbiter serves nobody else.
             Arbiter::current().stop();
         }

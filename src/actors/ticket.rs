@@ -85,17 +85,15 @@ pub(crate) struct ReadTicket {
 pub(crate) enum ReadReply {
     /// All at once.
     Rows(oneshot::Sender<Result<Rows, ReadError>>),
-    /// As they come.
-    Stream(mpsc::Sender<Result<Chunk, ReadError>>),
+    /// As they come, and how it ended: without that, rows that are missing would look like the end.
+    Stream { chunks: mpsc::Sender<Chunk>, end: oneshot::Sender<Result<(), ReadError>> },
 }
 
-/// A piece of a streamed result; the columns come first, once, and the end is said: a channel that closes without it
-/// lost its reader.
+/// A piece of a streamed result; the columns come first, once.
 #[derive(Debug)]
 pub(crate) enum Chunk {
     Columns(Vec<String>),
     Rows(Vec<Vec<Value>>),
-    End,
 }
 
 impl ReadTicket {
@@ -109,9 +107,8 @@ impl ReadTicket {
             ReadReply::Rows(reply) => {
                 let _ = reply.send(Err(error));
             }
-            ReadReply::Stream(chunks) => {
-                // Full only if the receiver has not looked for a while; then a channel without an end is its answer.
-                let _ = chunks.try_send(Err(error));
+            ReadReply::Stream { end, .. } => {
+                let _ = end.send(Err(error));
             }
         }
     }
@@ -129,7 +126,7 @@ impl Queued for ReadTicket {
     fn is_abandoned(&self) -> bool {
         match &self.reply {
             ReadReply::Rows(reply) => reply.is_closed(),
-            ReadReply::Stream(chunks) => chunks.is_closed(),
+            ReadReply::Stream { chunks, .. } => chunks.is_closed(),
         }
     }
 }

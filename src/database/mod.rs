@@ -137,9 +137,9 @@ impl Database {
         let query = query.into();
         let deadline = self.read_deadline(&query);
         self.wait_for_commit(&query, deadline).await?;
-        let (chunks, stream) = RowStream::channel();
+        let (reply, stream) = RowStream::channel();
         let request = ReadRequest { statement: query.statement, extent: Extent::Unlimited };
-        self.push_read(ReadTicket::new(request, ReadReply::Stream(chunks), deadline));
+        self.push_read(ReadTicket::new(request, reply, deadline));
         stream.begin().await
     }
 

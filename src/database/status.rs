@@ -74,6 +74,8 @@ impl Database {
             wal_bytes: size(wal.as_ref()),
             sqlite_version: rusqlite::version().to_owned(),
             synchronous: format!("{:?}", settings.synchronous).to_lowercase(),
+            format: get(&stats.format),
+            relay_schema: get(&stats.relay_schema),
             checkpoints: get(&stats.checkpoints),
             checkpoints_busy: get(&stats.checkpoints_busy),
             checkpoints_failed: get(&stats.checkpoints_failed),

@@ -9,6 +9,7 @@ mod idempotency;
 mod lock;
 mod open;
 mod own;
+mod prepare;
 mod query;
 mod rowid;
 mod wal;
@@ -37,13 +38,14 @@ pub enum MigrationError {
     Failed(String),
 }
 
-/// One SQLite file, locked for this process until it is released.
+/// One SQLite file, locked for this process until it is closed.
 pub(crate) struct SqliteEngine {
     path: PathBuf,
     settings: Settings,
     migrations: Vec<Migration>,
     vfs: Option<String>,
     stats: Arc<Stats>,
+    /// Until the end; actors may live on for a moment after it, and the engine with them.
     lock: Mutex<Option<lock::FileLock>>,
 }
 
@@ -66,6 +68,7 @@ impl Engine for SqliteEngine {
     fn open_writer(&self) -> Result<Box<dyn WriteEngine>, StartError> {
         fail::fail_point!("open_writer");
         let writer = open::writer(&self.path, self.vfs.as_deref(), &self.settings, &self.migrations)?;
+        open::note_versions(&writer, &self.stats).map_err(|error| open::start_error(&self.path, &error))?;
         Ok(Box::new(commit::SqliteWriter::new(writer, &self.path, &self.settings, Arc::clone(&self.stats))?))
     }
 
@@ -77,7 +80,7 @@ impl Engine for SqliteEngine {
         Ok(Box::new(reader))
     }
 
-    fn release(&self) {
-        *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    fn close(&self) {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }

@@ -1,13 +1,15 @@
 //! Opens connections and puts them into the state everything else relies on.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering::Relaxed;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 use super::{Migration, MigrationError, authorizer, errors, idempotency};
 use crate::error::StartError;
 use crate::settings::{Settings, Synchronous};
+use crate::stats::Stats;
 
 /// 3.7.0 to 3.51.2 can reset a WAL that another connection is writing (fixed in 3.51.3).
 const OLDEST_SQLITE: i32 = 3_051_003;
@@ -132,7 +134,8 @@ fn harden(conn: &Connection, settings: &Settings) -> rusqlite::Result<()> {
 
 fn own_tables(conn: &Connection, path: &Path) -> Result<(), StartError> {
     let explain = |error: rusqlite::Error| start_error(path, &error);
-    let transaction = conn.unchecked_transaction().map_err(explain)?;
+    // IMMEDIATE waits for who has the write lock; a transaction that begins by reading would not.
+    let transaction = Transaction::new_unchecked(conn, TransactionBehavior::Immediate).map_err(explain)?;
     transaction.execute_batch(OWN_TABLES).map_err(explain)?;
     transaction.execute_batch(idempotency::TABLE).map_err(explain)?;
     let format: i64 = transaction
@@ -145,6 +148,24 @@ fn own_tables(conn: &Connection, path: &Path) -> Result<(), StartError> {
         });
     }
     transaction.commit().map_err(explain)
+}
+
+/// Own tables are closed to callers' SQL; what they say of their versions is shown in the status.
+pub(super) fn note_versions(conn: &Connection, stats: &Stats) -> rusqlite::Result<()> {
+    let _trusted = authorizer::Trusted::begin();
+    let version = |table: &str, column: &str| match conn.table_exists(None, table)? {
+        true => conn.query_row(&format!("SELECT coalesce(max({column}), 0) FROM {table}"), [], |row| {
+            row.get::<_, i64>(0)
+        }),
+        false => Ok(0),
+    };
+    for (shown, found) in [
+        (&stats.format, version("_actix_sqlite_commit", "format")?),
+        (&stats.relay_schema, version("_actix_sqlite_relay_migrations", "version")?),
+    ] {
+        shown.store(u64::try_from(found).unwrap_or(0), Relaxed);
+    }
+    Ok(())
 }
 
 /// A new file is durable only when its directory is; SQLite ignores a failure here.

@@ -17,7 +17,7 @@ pub(super) struct Own(pub(super) &'static str);
 /// The mark, or a text behind it.
 macro_rules! own {
     () => {
-        "/* the engine's own */ "
+        "/* actix-sqlite */ "
     };
     ($sql:expr) => {
         $crate::engine::sqlite::own::Own(concat!($crate::engine::sqlite::own::own!(), $sql))
@@ -43,7 +43,7 @@ pub(super) fn run(conn: &Connection, sql: Own) -> rusqlite::Result<()> {
 
 /// To be asked before a caller's text is looked up in the cache.
 pub(super) fn refuse_mark(sql: &str) -> Result<(), StatementError> {
-    if sql.trim_start().starts_with(own!()) {
+    if sql.trim_start().starts_with(own!().trim_end()) {
         let message = format!("a statement that begins with {} belongs to the engine", own!());
         return Err(StatementError::new(Kind::ForbiddenSql, message));
     }
@@ -88,7 +88,7 @@ mod tests {
             "BEGIN IMMEDIATE",
             "UPDATE _actix_sqlite_commit SET seq = ?1",
             super::own!("COMMIT").0,
-            "  /* the engine's own */ ROLLBACK  ",
+            "  /* actix-sqlite */ ROLLBACK  ",
         ] {
             let write = "INSERT INTO t VALUES (1)";
             assert_eq!(codes(&[write, text, write]), [None, Some("forbidden_sql"), None], "{text}");

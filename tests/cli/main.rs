@@ -1,0 +1,12 @@
+//! The command line, as a user or a script meets it: the real binary, its stdout, stderr and exit code.
+//!
+//! `on.rs` runs it on a file or on a daemon; what must hold for both stands once in `both.rs`.
+
+mod both;
+mod check;
+mod daemon;
+mod file;
+mod help;
+mod import;
+mod on;
+mod settings;
