@@ -109,8 +109,8 @@ fn an_import_that_the_end_overtakes_says_how_far_it_got() {
     let mut answer = String::new();
     let _ = connection.read_to_string(&mut answer);
     assert!(sending.join().unwrap().is_err(), "the daemon closes the connection");
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+    let (headers, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(headers.starts_with("HTTP/1.1 503 "), "{headers}");
     let problem: Value = serde_json::from_str(body).unwrap();
     assert_eq!((&problem["code"], &problem["outcome"]), (&json!("shutting_down"), &json!("unknown")));
     assert_eq!(problem["retryable"], true);

@@ -84,9 +84,9 @@ fn a_write_whose_client_left_before_its_turn_is_not_executed() {
     let write = |sql: &str| {
         let body = json!({ "sql": sql }).to_string();
         let mut connection = TcpStream::connect(daemon.address()).unwrap();
-        let head =
+        let headers =
             format!("POST /v1/execute HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", body.len());
-        connection.write_all((head + &body).as_bytes()).unwrap();
+        connection.write_all((headers + &body).as_bytes()).unwrap();
         connection
     };
     let staying = [write("CREATE TABLE kept (a)"), write("CREATE TABLE kept_too (a)")];
