@@ -97,6 +97,15 @@ impl StatementError {
     pub(crate) fn new(kind: StatementErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), sqlite_code: None }
     }
+
+    /// Whether the connection itself can no longer be trusted. Full disks, read-only files and damaged pages are not its
+    /// fault, and another one would fare no better.
+    pub(crate) fn breaks_connection(&self) -> bool {
+        /// `SQLITE_IOERR`, `SQLITE_CANTOPEN`, `SQLITE_NOTADB`.
+        const BROKEN: [i32; 3] = [10, 14, 26];
+        // The lowest byte of an extended code is the code.
+        self.sqlite_code.is_some_and(|code| BROKEN.contains(&(code & 0xff)))
+    }
 }
 
 /// A request that was turned away at the door or in the queue.

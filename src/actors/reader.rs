@@ -95,11 +95,11 @@ impl ReaderActor {
                 };
                 engine.query(&ticket.request, ticket.deadline, &mut sink).map(|()| Some(sink.rows))
             }
-            ReadReply::Stream(chunks) => {
+            ReadReply::Stream { chunks, .. } => {
                 let mut sink = Streamed { chunks, rows: Vec::new(), bytes: 0, deadline: ticket.deadline };
                 engine
                     .query(&ticket.request, ticket.deadline, &mut sink)
-                    .and_then(|()| sink.finish().map_err(ReadError::from))
+                    .and_then(|()| sink.flush().map_err(ReadError::from))
                     .map(|()| None)
             }
         };
@@ -107,15 +107,16 @@ impl ReaderActor {
         match result {
             Ok(rows) => {
                 stats::add(&stats.queries, 1);
-                if let (Some(rows), ReadReply::Rows(reply)) = (rows, ticket.reply) {
-                    // A caller that left in the meantime gets nothing, and that is all right.
-                    let _ = reply.send(Ok(rows));
+                // A caller that left in the meantime gets nothing, and that is all right.
+                match ticket.reply {
+                    ReadReply::Rows(reply) => drop(reply.send(Ok(rows.unwrap_or_default()))),
+                    ReadReply::Stream { end, .. } => drop(end.send(Ok(()))),
                 }
                 Ok(())
             }
             Err(error) => {
                 stats::add(&stats.queries_failed, 1);
-                let broken = matches!(&error, ReadError::Statement(error) if error.kind == Kind::Storage);
+                let broken = matches!(&error, ReadError::Statement(error) if error.breaks_connection());
                 let reason = error.to_string();
                 ticket.fail(error);
                 if broken { Err(reason) } else { Ok(()) }
@@ -193,7 +194,7 @@ impl<F: Fn() -> bool> RowSink for Collected<F> {
 
 /// Rows passed on in pieces. The channel is short, so a slow receiver slows the query down until its time is up.
 struct Streamed<'a> {
-    chunks: &'a mpsc::Sender<Result<Chunk, ReadError>>,
+    chunks: &'a mpsc::Sender<Chunk>,
     rows: Vec<Vec<Value>>,
     bytes: usize,
     deadline: Instant,
@@ -209,15 +210,10 @@ impl Streamed<'_> {
         if rows.is_empty() { Ok(()) } else { self.send(Chunk::Rows(rows)) }
     }
 
-    fn finish(&mut self) -> Result<(), StatementError> {
-        self.flush()?;
-        self.send(Chunk::End)
-    }
-
     fn send(&self, chunk: Chunk) -> Result<(), StatementError> {
         /// How long a reader sleeps while its receiver is slow: there is no blocking send with a time limit.
         const NAP: Duration = Duration::from_millis(1);
-        let mut unsent = Ok(chunk);
+        let mut unsent = chunk;
         loop {
             match self.chunks.try_send(unsent) {
                 Ok(()) => return Ok(()),

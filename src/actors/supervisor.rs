@@ -20,6 +20,7 @@ use crate::stats::{self, State};
 
 pub(crate) struct Supervisor {
     shared: Arc<Shared>,
+    engine: Arc<dyn Engine>,
     reader_count: usize,
     policy: RestartPolicy,
     writer: Addr<WriterActor>,
@@ -31,8 +32,13 @@ pub(crate) struct Supervisor {
     /// Actors that have not been ready yet.
     starting: usize,
     /// Told once, when all are ready for the first time or one cannot be.
-    started: Option<oneshot::Sender<Result<(), StartError>>>,
+    started: Option<Started>,
+    /// Why it could not be opened; told when everything is closed again.
+    start_failure: Option<(Started, StartError)>,
 }
+
+/// Who opens the database hears here whether that went well.
+type Started = oneshot::Sender<Result<(), StartError>>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
@@ -61,8 +67,10 @@ impl Supervisor {
         let writer = WriterActor::start(&shared, engine, &settings.writer);
         let readers = ReaderActor::start(&shared, engine, &settings.readers);
         let (reader_count, policy) = (settings.readers.thread_count(), settings.supervisor.restart_policy());
+        let engine = Arc::clone(engine);
         Self::start_in_arbiter(&arbiter.handle(), move |_| Self {
             shared,
+            engine,
             reader_count,
             policy,
             writer,
@@ -72,6 +80,7 @@ impl Supervisor {
             at_work: 0,
             starting: 0,
             started: Some(started),
+            start_failure: None,
         });
     }
 
@@ -101,6 +110,9 @@ impl Supervisor {
     }
 
     fn on_ready(&mut self, role: Role, ctx: &mut Context<Self>) {
+        if self.start_failure.is_some() {
+            return;
+        }
         if self.started.is_none() {
             if role == Role::Writer {
                 tracing::info!("the writer is back");
@@ -148,9 +160,12 @@ impl Supervisor {
         if let Some(started) = self.started.take() {
             // Whoever opens a file wants to hear at once what is wrong with it.
             self.give_up(format!("cannot open: {reason}"));
-            let _ = started.send(Err(error));
+            self.start_failure = Some((started, error));
         }
         if self.shared.has_failed() {
+            // It was given up before this actor ended, so what this one gave back will find no other.
+            self.shared.give_up_doubt(&reason);
+            self.shared.refuse_all(RefusedBecause::Failed);
             return self.on_drained();
         }
         tracing::error!(actor = role.name(), %reason, "failed");
@@ -196,7 +211,11 @@ impl Supervisor {
     fn on_drained(&mut self) {
         self.at_work -= 1;
         if self.at_work == 0 {
+            self.engine.close();
             self.shared.tell(State::Stopped, None);
+            if let Some((started, error)) = self.start_failure.take() {
+                let _ = started.send(Err(error));
+            }
             // This arbiter serves nobody else.
             Arbiter::current().stop();
         }

@@ -1,4 +1,7 @@
 //! A request in a queue, with the place its answer goes to. A caller that left is seen: its receiver is gone.
+//!
+//! An answered write takes its request back with it: what a thread allocated is freed by that thread. Freed by the
+//! writer, the texts of a large batch kept both threads waiting for the allocator's lock.
 
 use std::time::Instant;
 
@@ -13,18 +16,24 @@ use crate::queue::Queued;
 /// A write that waits for its turn.
 pub(crate) struct WriteTicket {
     pub(crate) request: WriteRequest,
-    reply: oneshot::Sender<WriteOutcome>,
+    reply: oneshot::Sender<WriteAnswer>,
     deadline: Option<Instant>,
     size: usize,
     /// Writers that panicked with this in hand.
     pub(crate) crashes: u32,
 }
 
+/// What became of a write, and the write itself, to be dropped where it was made.
+pub(crate) struct WriteAnswer {
+    pub(crate) outcome: WriteOutcome,
+    _request: WriteRequest,
+}
+
 impl WriteTicket {
     pub(crate) fn new(
         request: WriteRequest,
         deadline: Option<Instant>,
-    ) -> (Self, oneshot::Receiver<WriteOutcome>) {
+    ) -> (Self, oneshot::Receiver<WriteAnswer>) {
         let (reply, answer) = oneshot::channel();
         let size = request.size();
         (Self { request, reply, deadline, size, crashes: 0 }, answer)
@@ -32,7 +41,7 @@ impl WriteTicket {
 
     /// A caller that left in the meantime gets nothing, and that is all right.
     pub(crate) fn answer(self, outcome: WriteOutcome) {
-        let _ = self.reply.send(outcome);
+        let _ = self.reply.send(WriteAnswer { outcome, _request: self.request });
     }
 
     pub(crate) fn refuse(self, because: RefusedBecause) {
@@ -76,17 +85,15 @@ pub(crate) struct ReadTicket {
 pub(crate) enum ReadReply {
     /// All at once.
     Rows(oneshot::Sender<Result<Rows, ReadError>>),
-    /// As they come.
-    Stream(mpsc::Sender<Result<Chunk, ReadError>>),
+    /// As they come, and how it ended: without that, rows that are missing would look like the end.
+    Stream { chunks: mpsc::Sender<Chunk>, end: oneshot::Sender<Result<(), ReadError>> },
 }
 
-/// A piece of a streamed result; the columns come first, once, and the end is said: a channel that closes without it
-/// lost its reader.
+/// A piece of a streamed result; the columns come first, once.
 #[derive(Debug)]
 pub(crate) enum Chunk {
     Columns(Vec<String>),
     Rows(Vec<Vec<Value>>),
-    End,
 }
 
 impl ReadTicket {
@@ -100,9 +107,8 @@ impl ReadTicket {
             ReadReply::Rows(reply) => {
                 let _ = reply.send(Err(error));
             }
-            ReadReply::Stream(chunks) => {
-                // Full only if the receiver has not looked for a while; then a channel without an end is its answer.
-                let _ = chunks.try_send(Err(error));
+            ReadReply::Stream { end, .. } => {
+                let _ = end.send(Err(error));
             }
         }
     }
@@ -120,7 +126,7 @@ impl Queued for ReadTicket {
     fn is_abandoned(&self) -> bool {
         match &self.reply {
             ReadReply::Rows(reply) => reply.is_closed(),
-            ReadReply::Stream(chunks) => chunks.is_closed(),
+            ReadReply::Stream { chunks, .. } => chunks.is_closed(),
         }
     }
 }

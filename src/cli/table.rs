@@ -1,5 +1,7 @@
 //! Results as tables for people. Control characters are shown and never sent, so that no row can steer a terminal.
 
+use std::fmt::Write as _;
+
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
 
@@ -60,7 +62,11 @@ fn cell(value: &Value) -> Cell {
 }
 
 fn blob(bytes: &[u8]) -> String {
-    let digits: String = bytes.iter().take(SHOWN_BYTES).map(|byte| format!("{byte:02x}")).collect();
+    let mut digits = String::new();
+    for byte in bytes.iter().take(SHOWN_BYTES) {
+        // Writing to a String cannot fail.
+        let _ = write!(digits, "{byte:02x}");
+    }
     if bytes.len() > SHOWN_BYTES {
         format!("x'{digits}..' ({} bytes)", bytes.len())
     } else {

@@ -20,8 +20,7 @@ pub use shutdown::ShutdownReport;
 pub use stream::RowStream;
 
 use crate::actors::shared::Shared;
-use crate::actors::ticket::{ReadReply, ReadTicket, WriteTicket};
-use crate::engine::WriteOutcome;
+use crate::actors::ticket::{ReadReply, ReadTicket, WriteAnswer, WriteTicket};
 use crate::error::{ReadError, Refusal, StartError, WriteError};
 use crate::message::{
     CommitSeq, Committed, Execute, Extent, Query, QueryOne, Read, ReadRequest, Receipt, Row, Rows,
@@ -138,9 +137,9 @@ impl Database {
         let query = query.into();
         let deadline = self.read_deadline(&query);
         self.wait_for_commit(&query, deadline).await?;
-        let (chunks, stream) = RowStream::channel();
+        let (reply, stream) = RowStream::channel();
         let request = ReadRequest { statement: query.statement, extent: Extent::Unlimited };
-        self.push_read(ReadTicket::new(request, ReadReply::Stream(chunks), deadline));
+        self.push_read(ReadTicket::new(request, reply, deadline));
         stream.begin().await
     }
 
@@ -182,7 +181,7 @@ impl Database {
 
     fn push_write(
         &self,
-        (ticket, answer): (WriteTicket, oneshot::Receiver<WriteOutcome>),
+        (ticket, answer): (WriteTicket, oneshot::Receiver<WriteAnswer>),
         overflow: Overflow,
     ) -> PendingWrite {
         match self.inner.shared.intake.push(ticket, overflow) {
@@ -245,7 +244,7 @@ impl std::fmt::Debug for Database {
 
 /// A write in the queue. Dropping it takes the write back, if its turn has not come.
 pub(crate) struct PendingWrite {
-    answer: oneshot::Receiver<WriteOutcome>,
+    answer: oneshot::Receiver<WriteAnswer>,
     waiting: Option<oneshot::Receiver<()>>,
 }
 
@@ -257,7 +256,10 @@ impl PendingWrite {
 
     pub(crate) async fn outcome(self) -> Result<Committed, WriteError> {
         // A ticket is always answered; only the end of the process takes it away.
-        self.answer.await.unwrap_or_else(|_| Err(WriteError::Unknown("the writer's thread is gone".into())))
+        match self.answer.await {
+            Ok(answer) => answer.outcome,
+            Err(_) => Err(WriteError::Unknown("the writer's thread is gone".into())),
+        }
     }
 }
 

@@ -18,11 +18,12 @@ use crate::stats::Stats;
 pub struct DatabaseBuilder {
     settings: Settings,
     migrations: Vec<Migration>,
+    vfs: Option<String>,
 }
 
 impl DatabaseBuilder {
     pub(super) fn new(settings: Settings) -> Self {
-        Self { settings, migrations: Vec::new() }
+        Self { settings, migrations: Vec::new(), vfs: None }
     }
 
     /// Brings the caller's own schema up to date before anything is written: `migrate` gets the writing connection
@@ -33,6 +34,14 @@ impl DatabaseBuilder {
         migrate: impl Fn(&mut Connection) -> Result<(), MigrationError> + Send + Sync + 'static,
     ) -> Self {
         self.migrations.push(Box::new(migrate));
+        self
+    }
+
+    /// Reaches the file through this VFS (<https://sqlite.org/vfs.html>), which must be registered: for encryption,
+    /// compression, or tests of failing disks.
+    #[must_use]
+    pub fn vfs(mut self, name: impl Into<String>) -> Self {
+        self.vfs = Some(name.into());
         self
     }
 
@@ -47,7 +56,7 @@ impl DatabaseBuilder {
         }
         let stats = Arc::new(Stats::new());
         let migrations = built_in(&self.settings).into_iter().chain(self.migrations).collect();
-        let engine = SqliteEngine::new(self.settings.clone(), migrations, Arc::clone(&stats))?;
+        let engine = SqliteEngine::new(self.settings.clone(), migrations, self.vfs, Arc::clone(&stats))?;
         let shared = Arc::new(Shared::new(&self.settings, stats));
         let database = Database {
             inner: Arc::new(Inner { shared: Arc::clone(&shared), settings: self.settings.clone() }),

@@ -11,6 +11,8 @@ use crate::message::{CommitSeq, Committed, ReadRequest, Value, WriteRequest};
 pub(crate) trait Engine: Send + Sync + 'static {
     fn open_writer(&self) -> Result<Box<dyn WriteEngine>, StartError>;
     fn open_reader(&self) -> Result<Box<dyn ReadEngine>, StartError>;
+    /// Lets go of the file: all connections are closed, and nothing will be opened any more.
+    fn close(&self);
 }
 
 /// One writer's connection.

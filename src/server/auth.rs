@@ -95,7 +95,8 @@ mod tests {
 
     fn check(token: &str, headers: &[(&'static str, &str)]) -> Result<(), Fault> {
         let auth = Auth::new(&AuthSettings { admin_token: token.to_owned().into() });
-        let request = headers.iter().fold(TestRequest::default(), |request, header| request.append_header(*header));
+        let request =
+            headers.iter().fold(TestRequest::default(), |request, header| request.append_header(*header));
         auth.check(request.to_http_request().headers())
     }
 
@@ -113,7 +114,9 @@ mod tests {
             assert_eq!(check("sesame", &[("authorization", header)]).is_ok(), is_right, "{header}");
         }
         assert!(check("sesame", &[]).is_err());
-        assert!(check("sesame", &[("authorization", "Bearer sesame"), ("authorization", "Bearer x")]).is_err());
+        assert!(
+            check("sesame", &[("authorization", "Bearer sesame"), ("authorization", "Bearer x")]).is_err()
+        );
     }
 
     #[test]
@@ -127,6 +130,8 @@ mod tests {
         assert!(check("", &[host, ("origin", "https://evil.example")]).is_err());
         assert!(check("", &[host, ("origin", "null")]).is_err());
         assert!(check("", &[("host", "rebound.example:4280")]).is_err());
-        assert!(check("sesame", &[("authorization", "Bearer sesame"), ("origin", "https://app.example")]).is_ok());
+        assert!(
+            check("sesame", &[("authorization", "Bearer sesame"), ("origin", "https://app.example")]).is_ok()
+        );
     }
 }

@@ -23,7 +23,9 @@ pub enum ServeError {
     #[error(transparent)]
     Start(#[from] StartError),
     /// Somebody else listens there.
-    #[error("{address} is in use; stop who listens there, or set another server.listen or server.unix_socket")]
+    #[error(
+        "{address} is in use; stop who listens there, or set another server.listen or server.unix_socket"
+    )]
     AddressInUse {
         /// Where.
         address: Address,

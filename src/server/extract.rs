@@ -153,7 +153,8 @@ pub(super) fn query_config() -> web::QueryConfig {
             actix_web::error::QueryPayloadError::Deserialize(error) => error.to_string(),
             other => other.to_string(),
         };
-        Problem::from(Fault::InvalidQueryString(format!("the query string is not as it should be: {reason}"))).into()
+        Problem::from(Fault::InvalidQueryString(format!("the query string is not as it should be: {reason}")))
+            .into()
     })
 }
 

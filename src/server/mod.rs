@@ -66,7 +66,8 @@ impl Daemon {
     fn new(database: Database) -> Self {
         let all = database.settings();
         let auth = Auth::new(&all.auth);
-        let (max_body, max_line) = (settings::bytes(all.server.max_body), settings::bytes(all.server.max_line));
+        let (max_body, max_line) =
+            (settings::bytes(all.server.max_body), settings::bytes(all.server.max_line));
         Self { database, auth, max_body, max_line, requests: AtomicU64::default() }
     }
 
@@ -108,7 +109,8 @@ fn app(
         InitError = (),
     >,
 > {
-    let (app, api) = App::new().into_utoipa_app().openapi(openapi::Api::openapi()).configure(routes).split_for_parts();
+    let (app, api) =
+        App::new().into_utoipa_app().openapi(openapi::Api::openapi()).configure(routes).split_for_parts();
     app.service(openapi::docs_file)
         .default_service(web::to(openapi::fallback))
         .app_data(web::Data::new(openapi::Document::new(&api)))

@@ -61,7 +61,10 @@ const MEANINGS: [(u16, &str); 11] = [
     (415, "The body is encoded; send it as it is."),
     (422, "The result cannot be given: it is too large, or is text that is not UTF-8."),
     (500, "The daemon is at fault; `outcome` says what became of a write."),
-    (503, "Not now: the queue is full, the daemon is stopping, the storage failed. `Retry-After` says when to try again."),
+    (
+        503,
+        "Not now: the queue is full, the daemon is stopping, the storage failed. `Retry-After` says when to try again.",
+    ),
 ];
 
 /// The problems a route may answer with, by their statuses.
@@ -138,7 +141,8 @@ pub(super) struct AnyParams;
 impl PartialSchema for AnyParams {
     fn schema() -> RefOr<Schema> {
         let value = || Ref::from_schema_name(Value::name());
-        let named = of_type(Type::Object).additional_properties(Some(AdditionalProperties::RefOr(value().into())));
+        let named =
+            of_type(Type::Object).additional_properties(Some(AdditionalProperties::RefOr(value().into())));
         let one_of = OneOfBuilder::new()
             .item(ArrayBuilder::new().items(value()))
             .item(named)
@@ -227,21 +231,30 @@ pub(super) async fn docs() -> HttpResponse {
 
 /// The files of the Swagger UI. They are part of the program, and the browser is told to ask nobody else.
 #[get("/docs/{file:.*}")]
-pub(super) async fn docs_file(file: web::Path<String>, document: web::Data<Document>) -> Result<HttpResponse, Problem> {
+pub(super) async fn docs_file(
+    file: web::Path<String>,
+    document: web::Data<Document>,
+) -> Result<HttpResponse, Problem> {
     const OWN_FILES_ONLY: &str =
         "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'";
     let unknown = || Fault::UnknownRoute(format!("/docs/{file}"));
-    let found = utoipa_swagger_ui::serve(&file, Arc::clone(&document.ui)).ok().flatten().ok_or_else(unknown)?;
+    let found =
+        utoipa_swagger_ui::serve(&file, Arc::clone(&document.ui)).ok().flatten().ok_or_else(unknown)?;
     let mut response = HttpResponse::Ok();
     if found.gzpipped {
         response.insert_header(header::ContentEncoding::Gzip);
     }
-    response.content_type(found.content_type).insert_header((header::CONTENT_SECURITY_POLICY, OWN_FILES_ONLY));
+    response
+        .content_type(found.content_type)
+        .insert_header((header::CONTENT_SECURITY_POLICY, OWN_FILES_ONLY));
     Ok(response.body(found.bytes.into_owned()))
 }
 
 /// Answers what no route takes: 405 if it would take another method, else 404.
-pub(super) async fn fallback(request: HttpRequest, document: web::Data<Document>) -> Result<HttpResponse, Problem> {
+pub(super) async fn fallback(
+    request: HttpRequest,
+    document: web::Data<Document>,
+) -> Result<HttpResponse, Problem> {
     let methods = document.methods(request.path());
     if methods.is_empty() {
         return Err(Fault::UnknownRoute(request.path().to_owned()).into());

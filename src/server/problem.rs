@@ -325,14 +325,20 @@ mod tests {
             })
         );
         let unknown = Problem::from(WriteError::Unknown("fsync".into()));
-        assert_eq!((unknown.status.as_u16(), unknown.outcome, unknown.retryable), (500, Outcome::Unknown, false));
+        assert_eq!(
+            (unknown.status.as_u16(), unknown.outcome, unknown.retryable),
+            (500, Outcome::Unknown, false)
+        );
     }
 
     #[test]
     fn a_failing_statement_of_a_transaction_is_named() {
         let error = StatementError::new(Kind::ConstraintViolation, "UNIQUE constraint failed: t.a");
         let problem = Problem::from(WriteError::Transaction { index: 1, error });
-        assert_eq!((problem.status.as_u16(), problem.code, problem.statement), (409, "constraint_violation", Some(1)));
+        assert_eq!(
+            (problem.status.as_u16(), problem.code, problem.statement),
+            (409, "constraint_violation", Some(1))
+        );
         assert_eq!(problem.detail, "statement 2 of the transaction: UNIQUE constraint failed: t.a");
     }
 

@@ -149,7 +149,9 @@ mod tests {
              {\"a\":1e+300,\"b\\\"\":{\"base64\":\"AP8=\"},\"c\":\"\"}\n"
         );
         let twice = ["a".to_owned(), "a".to_owned()];
-        assert!(matches!(Encoder::new(Layout::Ndjson, &twice), Err(Fault::DuplicateColumns(name)) if name == "a"));
+        assert!(
+            matches!(Encoder::new(Layout::Ndjson, &twice), Err(Fault::DuplicateColumns(name)) if name == "a")
+        );
     }
 
     #[test]

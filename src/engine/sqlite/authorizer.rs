@@ -16,6 +16,8 @@ thread_local! {
     static TRUSTED: Cell<bool> = const { Cell::new(false) };
     /// What was refused last, for the error message: SQLite itself only says "not authorized".
     static REFUSED: Cell<Option<String>> = const { Cell::new(None) };
+    /// Whether a table was altered by what was prepared last.
+    static ALTERED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// While it lives, the engine's own SQL may do what callers' may not.
@@ -34,9 +36,20 @@ impl Drop for Trusted {
     }
 }
 
-/// What was refused since this was last asked.
+/// To be called before a caller's statement is prepared.
+pub(super) fn forget() {
+    REFUSED.take();
+    ALTERED.set(false);
+}
+
+/// What was refused since [`forget`].
 pub(super) fn take_refused() -> Option<String> {
     REFUSED.take()
+}
+
+/// Whether a statement that alters a table was prepared since [`forget`].
+pub(super) fn has_altered() -> bool {
+    ALTERED.get()
 }
 
 /// PRAGMAs that only tell, or that only help.
@@ -98,6 +111,9 @@ fn decide(context: AuthContext<'_>, writing_pragmas: &[&str]) -> Authorization {
     if TRUSTED.get() {
         return Authorization::Allow;
     }
+    if matches!(context.action, AuthAction::AlterTable { .. }) {
+        ALTERED.set(true);
+    }
     match refusal(&context, writing_pragmas) {
         None => Authorization::Allow,
         Some(reason) => {
@@ -118,6 +134,16 @@ fn refusal(context: &AuthContext<'_>, writing_pragmas: &[&str]) -> Option<String
         | A::CreateTempTable { .. }
         | A::CreateTempTrigger { .. }
         | A::CreateTempView { .. } => Some(temporary.into()),
+        // `CREATE TABLE temp.t` is no temporary table to the authorizer, only a table elsewhere.
+        A::CreateTable { .. }
+        | A::CreateIndex { .. }
+        | A::CreateTrigger { .. }
+        | A::CreateView { .. }
+        | A::CreateVtable { .. }
+            if context.database_name == Some("temp") =>
+        {
+            Some(temporary.into())
+        }
         A::Pragma { pragma_name, pragma_value } => {
             let is_in = |list: &[&str]| list.iter().any(|name| name.eq_ignore_ascii_case(pragma_name));
             let allowed = is_in(writing_pragmas)

@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::authorizer::Trusted;
+use super::own::{self, own};
 use crate::message::{Committed, Fingerprint, IdempotencyKey};
 use crate::settings::DatabaseSettings;
 
@@ -37,9 +38,9 @@ pub(super) fn find(
     key: &IdempotencyKey,
     fingerprint: Fingerprint,
 ) -> rusqlite::Result<Found> {
-    let _trusted = Trusted::begin();
-    let stored = conn
-        .prepare_cached("SELECT fingerprint, receipt FROM _actix_sqlite_idempotency WHERE key = ?1")?
+    let trusted = Trusted::begin();
+    let sql = own!("SELECT fingerprint, receipt FROM _actix_sqlite_idempotency WHERE key = ?1");
+    let stored = own::prepare(conn, sql, &trusted)?
         .query_row([key.as_str()], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, String>(1)?)))
         .optional()?;
     Ok(match stored {
@@ -59,9 +60,10 @@ pub(super) fn store(
 ) -> rusqlite::Result<()> {
     let receipt = serde_json::to_string(receipt)
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
-    let _trusted = Trusted::begin();
-    conn.prepare_cached("INSERT INTO _actix_sqlite_idempotency VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![key.as_str(), fingerprint.as_bytes(), receipt, now()])?;
+    let trusted = Trusted::begin();
+    let sql = own!("INSERT INTO _actix_sqlite_idempotency VALUES (?1, ?2, ?3, ?4)");
+    let values = params![key.as_str(), fingerprint.as_bytes(), receipt, now()];
+    own::prepare(conn, sql, &trusted)?.execute(values)?;
     Ok(())
 }
 
@@ -69,23 +71,21 @@ pub(super) fn store(
 /// there is more to forget.
 pub(super) fn forget(conn: &Connection, settings: &DatabaseSettings) -> rusqlite::Result<bool> {
     const AT_ONCE: i64 = 500;
-    let _trusted = Trusted::begin();
+    let trusted = Trusted::begin();
     let oldest =
         now().saturating_sub(i64::try_from(settings.idempotency_retention.as_secs()).unwrap_or(i64::MAX));
-    let aged = conn
-        .prepare_cached(
-            "DELETE FROM _actix_sqlite_idempotency WHERE key IN (
-                SELECT key FROM _actix_sqlite_idempotency WHERE created_at < ?1 ORDER BY created_at LIMIT ?2)",
-        )?
-        .execute([oldest, AT_ONCE])?;
+    let sql = own!(
+        "DELETE FROM _actix_sqlite_idempotency WHERE key IN (
+            SELECT key FROM _actix_sqlite_idempotency WHERE created_at < ?1 ORDER BY created_at LIMIT ?2)"
+    );
+    let aged = own::prepare(conn, sql, &trusted)?.execute([oldest, AT_ONCE])?;
     let keep = i64::try_from(settings.idempotency_max_keys.get()).unwrap_or(i64::MAX);
-    let surplus = conn
-        .prepare_cached(
-            "DELETE FROM _actix_sqlite_idempotency WHERE key IN (
-                SELECT key FROM _actix_sqlite_idempotency ORDER BY created_at
-                LIMIT min(?2, max(0, (SELECT count(*) FROM _actix_sqlite_idempotency) - ?1)))",
-        )?
-        .execute([keep, AT_ONCE])?;
+    let sql = own!(
+        "DELETE FROM _actix_sqlite_idempotency WHERE key IN (
+            SELECT key FROM _actix_sqlite_idempotency ORDER BY created_at
+            LIMIT min(?2, max(0, (SELECT count(*) FROM _actix_sqlite_idempotency) - ?1)))"
+    );
+    let surplus = own::prepare(conn, sql, &trusted)?.execute([keep, AT_ONCE])?;
     let at_once = usize::try_from(AT_ONCE).unwrap_or(usize::MAX);
     Ok(aged == at_once || surplus == at_once)
 }

@@ -8,12 +8,14 @@ mod errors;
 mod idempotency;
 mod lock;
 mod open;
+mod own;
+mod prepare;
 mod query;
 mod rowid;
 mod wal;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::Connection;
 
@@ -36,13 +38,15 @@ pub enum MigrationError {
     Failed(String),
 }
 
-/// One SQLite file, locked for this process as long as this lives.
+/// One SQLite file, locked for this process until it is closed.
 pub(crate) struct SqliteEngine {
     path: PathBuf,
     settings: Settings,
     migrations: Vec<Migration>,
+    vfs: Option<String>,
     stats: Arc<Stats>,
-    _lock: lock::FileLock,
+    /// Until the end; actors may live on for a moment after it, and the engine with them.
+    lock: Mutex<Option<lock::FileLock>>,
 }
 
 impl SqliteEngine {
@@ -50,28 +54,33 @@ impl SqliteEngine {
     pub(crate) fn new(
         settings: Settings,
         migrations: Vec<Migration>,
+        vfs: Option<String>,
         stats: Arc<Stats>,
     ) -> Result<Self, StartError> {
         open::check_sqlite_version()?;
         let path = open::checked_path(&settings.database.path)?;
         let lock = lock::FileLock::acquire(&path)?;
-        Ok(Self { path, settings, migrations, stats, _lock: lock })
+        Ok(Self { path, settings, migrations, vfs, stats, lock: Mutex::new(Some(lock)) })
     }
 }
 
 impl Engine for SqliteEngine {
     fn open_writer(&self) -> Result<Box<dyn WriteEngine>, StartError> {
         fail::fail_point!("open_writer");
-        let writer = open::writer(&self.path, &self.settings, &self.migrations)?;
+        let writer = open::writer(&self.path, self.vfs.as_deref(), &self.settings, &self.migrations)?;
         open::note_versions(&writer, &self.stats).map_err(|error| open::start_error(&self.path, &error))?;
         Ok(Box::new(commit::SqliteWriter::new(writer, &self.path, &self.settings, Arc::clone(&self.stats))?))
     }
 
     fn open_reader(&self) -> Result<Box<dyn ReadEngine>, StartError> {
         fail::fail_point!("open_reader");
-        let reader = open::reader(&self.path, &self.settings)?;
+        let reader = open::reader(&self.path, self.vfs.as_deref(), &self.settings)?;
         let reader =
             query::SqliteReader::new(reader).map_err(|error| open::start_error(&self.path, &error))?;
         Ok(Box::new(reader))
+    }
+
+    fn close(&self) {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 use super::{Migration, MigrationError, authorizer, errors, idempotency};
 use crate::error::StartError;
@@ -50,6 +50,7 @@ pub(super) fn checked_path(path: &Path) -> Result<PathBuf, StartError> {
 /// The writing connection, with the schema up to date.
 pub(super) fn writer(
     path: &Path,
+    vfs: Option<&str>,
     settings: &Settings,
     migrations: &[Migration],
 ) -> Result<Connection, StartError> {
@@ -57,7 +58,7 @@ pub(super) fn writer(
     let is_new = !path.exists();
     let flags =
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut conn = Connection::open_with_flags(path, flags).map_err(explain)?;
+    let mut conn = connect(path, flags, vfs).map_err(explain)?;
     harden(&conn, settings).map_err(explain)?;
     let mode: String =
         conn.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0)).map_err(explain)?;
@@ -88,21 +89,30 @@ pub(super) fn writer(
             MigrationError::Failed(reason) => StartError::Migration { path, reason },
         })?;
     }
+    // What migrations prepared was never shown to the authorizer.
+    conn.flush_prepared_statement_cache();
     conn.set_prepared_statement_cache_capacity(settings.writer.statement_cache.max(idempotency::STATEMENTS));
     conn.authorizer(Some(authorizer::writer)).map_err(explain)?;
     Ok(conn)
 }
 
 /// A reading connection; the file must exist.
-pub(super) fn reader(path: &Path, settings: &Settings) -> Result<Connection, StartError> {
+pub(super) fn reader(path: &Path, vfs: Option<&str>, settings: &Settings) -> Result<Connection, StartError> {
     let explain = |error: rusqlite::Error| start_error(path, &error);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(path, flags).map_err(explain)?;
+    let conn = connect(path, flags, vfs).map_err(explain)?;
     harden(&conn, settings).map_err(explain)?;
     conn.pragma_update(None, "query_only", true).map_err(explain)?;
     conn.set_prepared_statement_cache_capacity(settings.readers.statement_cache);
     conn.authorizer(Some(authorizer::reader)).map_err(explain)?;
     Ok(conn)
+}
+
+fn connect(path: &Path, flags: OpenFlags, vfs: Option<&str>) -> rusqlite::Result<Connection> {
+    match vfs {
+        Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs),
+        None => Connection::open_with_flags(path, flags),
+    }
 }
 
 /// SQLite's defaults are made for old files; these are for files that somebody else may have touched.
@@ -124,7 +134,8 @@ fn harden(conn: &Connection, settings: &Settings) -> rusqlite::Result<()> {
 
 fn own_tables(conn: &Connection, path: &Path) -> Result<(), StartError> {
     let explain = |error: rusqlite::Error| start_error(path, &error);
-    let transaction = conn.unchecked_transaction().map_err(explain)?;
+    // IMMEDIATE waits for who has the write lock; a transaction that begins by reading would not.
+    let transaction = Transaction::new_unchecked(conn, TransactionBehavior::Immediate).map_err(explain)?;
     transaction.execute_batch(OWN_TABLES).map_err(explain)?;
     transaction.execute_batch(idempotency::TABLE).map_err(explain)?;
     let format: i64 = transaction
@@ -142,11 +153,12 @@ fn own_tables(conn: &Connection, path: &Path) -> Result<(), StartError> {
 /// Own tables are closed to callers' SQL; what they say of their versions is shown in the status.
 pub(super) fn note_versions(conn: &Connection, stats: &Stats) -> rusqlite::Result<()> {
     let _trusted = authorizer::Trusted::begin();
-    let version = |table: &str, column: &str| match conn.table_exists(None, table)? {
-        true => conn.query_row(&format!("SELECT coalesce(max({column}), 0) FROM {table}"), [], |row| {
-            row.get::<_, i64>(0)
-        }),
-        false => Ok(0),
+    let version = |table: &str, column: &str| {
+        if !conn.table_exists(None, table)? {
+            return Ok(0);
+        }
+        let sql = format!("SELECT coalesce(max({column}), 0) FROM {table}");
+        conn.query_row(&sql, [], |row| row.get::<_, i64>(0))
     };
     for (shown, found) in [
         (&stats.format, version("_actix_sqlite_commit", "format")?),

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use rusqlite::Connection;
 
+use super::prepare::prepare;
 use super::{bind, errors};
 use crate::engine::{ReadEngine, RowSink};
 use crate::error::{ReadError, StatementError, StatementErrorKind as Kind};
@@ -75,8 +76,7 @@ impl ReadEngine for SqliteReader {
     ) -> Result<(), ReadError> {
         fail::fail_point!("query");
         let explain = |error: rusqlite::Error| errors::statement_error(&error);
-        let mut prepared = self.conn.prepare_cached(&request.statement.sql).map_err(explain)?;
-        bind::refuse_empty(&prepared)?;
+        let mut prepared = prepare(&self.conn, &request.statement.sql)?;
         if !prepared.readonly() {
             let message = "the statement writes; send it as an execute";
             return Err(StatementError::new(Kind::NotReadOnly, message).into());

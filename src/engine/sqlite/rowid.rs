@@ -1,21 +1,31 @@
 //! The rowid a statement inserted, and never somebody else's: `sqlite3_last_insert_rowid` keeps what an earlier
 //! statement on the connection inserted.
+//!
+//! It is set to 0 before each write, so any other number is the write's own. Only where the number stays the same (two
+//! statements of one transaction, a rowid of 0) the update hook has to say whether it was inserted again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
 
-use rusqlite::Connection;
 use rusqlite::hooks::Action;
+use rusqlite::{Connection, ffi};
 
-/// The last insert that the update hook saw (<https://sqlite.org/c3ref/update_hook.html>).
+/// Watches for one rowid being inserted (<https://sqlite.org/c3ref/update_hook.html>).
 pub(super) struct Watch {
     seen: Arc<Seen>,
 }
 
 #[derive(Default)]
 struct Seen {
-    any: AtomicBool,
-    rowid: AtomicI64,
+    wanted: AtomicI64,
+    again: AtomicBool,
+}
+
+/// To be called before each write: what others inserted is no business of its caller.
+#[allow(unsafe_code, reason = "rusqlite has no safe form of sqlite3_set_last_insert_rowid")]
+pub(super) fn forget(conn: &Connection) {
+    // SAFETY: the handle belongs to `conn`, which lives throughout the call and is used by this thread only.
+    unsafe { ffi::sqlite3_set_last_insert_rowid(conn.handle(), 0) }
 }
 
 impl Watch {
@@ -23,9 +33,8 @@ impl Watch {
         let seen = Arc::new(Seen::default());
         let hook = Arc::clone(&seen);
         conn.update_hook(Some(move |action, _: &str, _: &str, rowid| {
-            if action == Action::SQLITE_INSERT {
-                hook.any.store(true, Relaxed);
-                hook.rowid.store(rowid, Relaxed);
+            if action == Action::SQLITE_INSERT && rowid == hook.wanted.load(Relaxed) {
+                hook.again.store(true, Relaxed);
             }
         }))?;
         Ok(Self { seen })
@@ -33,8 +42,10 @@ impl Watch {
 
     /// To be called before a statement runs; the answer goes to [`Self::inserted_since`].
     pub(super) fn before(&self, conn: &Connection) -> i64 {
-        self.seen.any.store(false, Relaxed);
-        conn.last_insert_rowid()
+        let before = conn.last_insert_rowid();
+        self.seen.wanted.store(before, Relaxed);
+        self.seen.again.store(false, Relaxed);
+        before
     }
 
     /// The rowid that the statement inserted last. Either the connection's changed, or it is the same number again and
@@ -45,7 +56,6 @@ impl Watch {
             return None;
         }
         let now = conn.last_insert_rowid();
-        let again = self.seen.any.load(Relaxed) && self.seen.rowid.load(Relaxed) == now;
-        (now != before || again).then_some(now)
+        (now != before || self.seen.again.load(Relaxed)).then_some(now)
     }
 }

@@ -1,0 +1,314 @@
+//! Writes per second: callers that each wait for their receipt, against a plain loop over the same SQLite.
+//!
+//! Three tables, in Markdown:
+//!
+//! 1. `Database::execute` with 1 to 1024 callers (tasks on the System's one thread, each awaiting its receipt before it
+//!    sends the next write) against one thread that runs a prepared INSERT between BEGIN IMMEDIATE and COMMIT, in batches
+//!    of the size ours had on average in the same round. Same rows, same pragmas, `synchronous=FULL`.
+//! 2. `writer.linger`: `auto` and `1ms` as a ratio to `0ms`.
+//! 3. `AddMessageLog`, a typed write of two statements.
+//!
+//! What is compared is measured in turns, round after round, so that a busy machine is busy for all of it alike. A ratio
+//! is taken within a round; shown are its median and its extremes.
+//!
+//! `BENCH_ROUNDS` (5), `BENCH_SECONDS` (1, for each part of a round), `BENCH_CALLERS` (1,16,64,256,1024), `BENCH_ONLY` (a
+//! part of the name: `plain`, `linger` or `relay`), `BENCH_DIR` (where the files go), `ACTIX_SQLITE_CHAT` (NDJSON).
+
+#![allow(clippy::cast_precision_loss, reason = "counts of a few seconds are far below 2^52")]
+
+mod support;
+
+use std::cell::{Cell, RefCell};
+use std::error::Error;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use actix_sqlite::relay::AddMessageLog;
+use actix_sqlite::rusqlite::{self, Connection};
+use actix_sqlite::{Database, Linger, Settings, WriteError, params};
+use hdrhistogram::Histogram;
+use support::{Length, Spread};
+
+const TABLE: &str = "CREATE TABLE IF NOT EXISTS chat (
+    id INTEGER PRIMARY KEY, message TEXT NOT NULL, channel TEXT NOT NULL, sender TEXT NOT NULL, content TEXT NOT NULL,
+    platform TEXT NOT NULL, latency_ms INTEGER
+) STRICT";
+const INSERT: &str = "INSERT INTO chat (message, channel, sender, content, platform, latency_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+
+type Failure = Box<dyn Error>;
+type Lines = Rc<Vec<AddMessageLog>>;
+
+/// What the callers of one database got done in one part of a round.
+struct Run {
+    rate: f64,
+    batch: f64,
+}
+
+fn main() -> Result<(), Failure> {
+    actix_rt::System::new().block_on(async {
+        let length = Length::from_environment(5, 1.0);
+        let directory = support::scratch_directory()?;
+        let lines = support::chat_lines();
+        let callers = support::variable("BENCH_CALLERS", "1,16,64,256,1024".to_owned());
+        let callers = callers.split(',').map(str::parse).collect::<Result<Vec<usize>, _>>()?;
+        let only = support::variable("BENCH_ONLY", String::new());
+        println!("{} rounds of {:?} for each figure; median (least to most)", length.rounds, length.part);
+        println!("one fsync of a written page takes {} us here\n", fsync_micros(directory.path())?);
+        if "plain".contains(&only) {
+            against_plain(&callers, length, &lines, directory.path()).await?;
+        }
+        if "linger".contains(&only) {
+            lingers(&callers, length, &lines, directory.path()).await?;
+        }
+        if "relay".contains(&only) {
+            message_logs(length, &lines, directory.path()).await?;
+        }
+        Ok(())
+    })
+}
+
+async fn against_plain(
+    callers: &[usize],
+    length: Length,
+    lines: &Lines,
+    directory: &Path,
+) -> Result<(), Failure> {
+    println!(
+        "| callers | ours, writes/s | plain loop, writes/s | ours / plain | writes a batch | p50, us | p99, us |"
+    );
+    println!("|--:|--:|--:|--:|--:|--:|--:|");
+    for &callers in callers {
+        let ours = open(directory.join(format!("ours-{callers}.db")), Linger::Auto).await?;
+        let plain = plain_connection(&directory.join(format!("plain-{callers}.db")))?;
+        let latencies = latencies()?;
+        insert_lines(&ours, callers, length.part / 5, lines, &self::latencies()?).await?;
+        let (mut our_rates, mut plain_rates, mut batches) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..length.rounds {
+            let run = insert_lines(&ours, callers, length.part, lines, &latencies).await?;
+            plain_rates.push(plain_loop(&plain, run.batch.round().max(1.0), length.part, lines)?);
+            our_rates.push(run.rate);
+            batches.push(run.batch);
+        }
+        let ratios = our_rates.iter().zip(&plain_rates).map(|(ours, plain)| ours / plain);
+        let at = |quantile| latencies.borrow().value_at_quantile(quantile);
+        println!(
+            "| {callers} | {:.0} | {:.0} | {:.2} | {:.0} | {} | {} |",
+            Spread::of(our_rates.iter().copied()),
+            Spread::of(plain_rates.iter().copied()),
+            Spread::of(ratios),
+            Spread::of(batches).median,
+            at(0.5),
+            at(0.99),
+        );
+        ours.shutdown().await;
+    }
+    println!();
+    Ok(())
+}
+
+async fn lingers(callers: &[usize], length: Length, lines: &Lines, directory: &Path) -> Result<(), Failure> {
+    println!("| callers | 0ms, writes/s | auto / 0ms | 1ms / 0ms | writes a batch: 0ms, auto, 1ms |");
+    println!("|--:|--:|--:|--:|--:|");
+    for &callers in callers {
+        let mut databases = Vec::new();
+        for (name, linger) in [
+            ("zero", Linger::Fixed(Duration::ZERO)),
+            ("auto", Linger::Auto),
+            ("one", Linger::Fixed(Duration::from_millis(1))),
+        ] {
+            let database = open(directory.join(format!("linger-{name}-{callers}.db")), linger).await?;
+            insert_lines(&database, callers, length.part / 5, lines, &latencies()?).await?;
+            databases.push(database);
+        }
+        let mut rates = [Vec::new(), Vec::new(), Vec::new()];
+        let mut batches = [Vec::new(), Vec::new(), Vec::new()];
+        for round in 0..length.rounds {
+            // Each comes first in its turn: whatever runs after another inherits its mess in the disk's cache.
+            for place in (0..3).map(|place| (place + round) % 3) {
+                let run = insert_lines(&databases[place], callers, length.part, lines, &latencies()?).await?;
+                rates[place].push(run.rate);
+                batches[place].push(run.batch);
+            }
+        }
+        let to_zero =
+            |place: usize| Spread::of(rates[place].iter().zip(&rates[0]).map(|(rate, zero)| rate / zero));
+        let [zero, auto, one] = batches.map(|batches| Spread::of(batches).median);
+        println!(
+            "| {callers} | {:.0} | {:.2} | {:.2} | {zero:.0}, {auto:.0}, {one:.0} |",
+            Spread::of(rates[0].iter().copied()),
+            to_zero(1),
+            to_zero(2),
+        );
+        for database in databases {
+            database.shutdown().await;
+        }
+    }
+    println!();
+    Ok(())
+}
+
+async fn message_logs(length: Length, lines: &Lines, directory: &Path) -> Result<(), Failure> {
+    println!("| callers | AddMessageLog, writes/s | writes a batch | p50, us | p99, us |");
+    println!("|--:|--:|--:|--:|--:|");
+    for callers in [64, 1024] {
+        let database = open(directory.join(format!("relay-{callers}.db")), Linger::Auto).await?;
+        let (latencies, lines) = (latencies()?, Rc::clone(lines));
+        let next = Rc::new(Cell::new(0_usize));
+        let (mut rates, mut batches) = (Vec::new(), Vec::new());
+        for _ in 0..length.rounds {
+            let (log, lines, next) = (database.clone(), Rc::clone(&lines), Rc::clone(&next));
+            let run = closed_loop(&database, callers, length.part, &latencies, move || {
+                let mut message = lines[next.get() % lines.len()].clone();
+                // The lines come round again, and a message is logged once.
+                message.kook_message_id.push_str(&next.replace(next.get() + 1).to_string());
+                let log = log.clone();
+                async move { log.add_message_log(message).await.map(|_| ()) }
+            });
+            let run = run.await?;
+            rates.push(run.rate);
+            batches.push(run.batch);
+        }
+        let at = |quantile| latencies.borrow().value_at_quantile(quantile);
+        let (rates, batch) = (Spread::of(rates), Spread::of(batches).median);
+        println!("| {callers} | {rates:.0} | {batch:.0} | {} | {} |", at(0.5), at(0.99));
+        database.shutdown().await;
+    }
+    Ok(())
+}
+
+async fn insert_lines(
+    database: &Database,
+    callers: usize,
+    time: Duration,
+    lines: &Lines,
+    latencies: &Rc<RefCell<Histogram<u64>>>,
+) -> Result<Run, Failure> {
+    let (lines, next, door) = (Rc::clone(lines), Cell::new(0), database.clone());
+    let write = move || {
+        let line = &lines[next.replace(next.get() + 1) % lines.len()];
+        let values = params![
+            &*line.kook_message_id,
+            &*line.kook_channel_id,
+            &*line.sender_name,
+            &*line.content,
+            &*line.target_platform,
+            line.latency_ms,
+        ];
+        let door = door.clone();
+        async move { door.execute((INSERT, values)).await.map(|_| ()) }
+    };
+    closed_loop(database, callers, time, latencies, write).await
+}
+
+/// Every caller sends its next write when it has the receipt of the one before.
+async fn closed_loop<W: Future<Output = Result<(), WriteError>> + 'static>(
+    database: &Database,
+    callers: usize,
+    time: Duration,
+    latencies: &Rc<RefCell<Histogram<u64>>>,
+    write: impl Fn() -> W + 'static,
+) -> Result<Run, Failure> {
+    let before = database.status().writer;
+    let begun = Instant::now();
+    let write = Rc::new(write);
+    let tasks: Vec<_> = (0..callers)
+        .map(|_| {
+            let (write, latencies) = (Rc::clone(&write), Rc::clone(latencies));
+            actix_rt::spawn(async move {
+                let mut sent = Instant::now();
+                while sent < begun + time {
+                    write().await?;
+                    let answered = Instant::now();
+                    latencies.borrow_mut().saturating_record(micros(answered - sent));
+                    sent = answered;
+                }
+                Ok::<(), WriteError>(())
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await??;
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    let after = database.status().writer;
+    let writes = (after.committed - before.committed) as f64;
+    Ok(Run { rate: writes / seconds, batch: writes / (after.commits - before.commits) as f64 })
+}
+
+async fn open(path: std::path::PathBuf, linger: Linger) -> Result<Database, Failure> {
+    let mut settings = Settings::for_file(path);
+    settings.writer.linger = linger;
+    let database = Database::open(settings).await?;
+    database.execute(TABLE).await?;
+    Ok(database)
+}
+
+/// The same file format and pragmas as ours; checkpoints from the same size of the log on.
+fn plain_connection(path: &Path) -> rusqlite::Result<Connection> {
+    let conn = Connection::open(path)?;
+    conn.pragma_update(None, "journal_mode", "wal")?;
+    for (pragma, value) in [
+        ("synchronous", "full"),
+        ("cache_size", "-8192"),
+        ("mmap_size", "0"),
+        ("foreign_keys", "on"),
+        ("cell_size_check", "on"),
+        ("wal_autocheckpoint", "1024"),
+    ] {
+        conn.pragma_update(None, pragma, value)?;
+    }
+    conn.execute_batch(TABLE)?;
+    Ok(conn)
+}
+
+/// Writes a second of one thread that does nothing else.
+fn plain_loop(conn: &Connection, batch: f64, time: Duration, lines: &Lines) -> rusqlite::Result<f64> {
+    let mut begin = conn.prepare("BEGIN IMMEDIATE")?;
+    let mut insert = conn.prepare(INSERT)?;
+    let mut commit = conn.prepare("COMMIT")?;
+    let (begun, mut writes) = (Instant::now(), 0.0);
+    let mut lines = lines.iter().cycle();
+    while begun.elapsed() < time {
+        begin.execute([])?;
+        let mut in_batch = 0.0;
+        while in_batch < batch {
+            if let Some(line) = lines.next() {
+                insert.execute((
+                    &line.kook_message_id,
+                    &line.kook_channel_id,
+                    &line.sender_name,
+                    &line.content,
+                    &line.target_platform,
+                    line.latency_ms,
+                ))?;
+            }
+            in_batch += 1.0;
+        }
+        commit.execute([])?;
+        writes += in_batch;
+    }
+    Ok(writes / begun.elapsed().as_secs_f64())
+}
+
+/// The median of what makes a write durable, which decides most figures here.
+fn fsync_micros(directory: &Path) -> std::io::Result<u64> {
+    use std::io::Write as _;
+    let mut file = std::fs::File::create(directory.join("fsync"))?;
+    let mut taken = Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).map_err(std::io::Error::other)?;
+    for _ in 0..200 {
+        file.write_all(&[1; 4096])?;
+        let begun = Instant::now();
+        file.sync_all()?;
+        taken.saturating_record(micros(begun.elapsed()));
+    }
+    Ok(taken.value_at_quantile(0.5))
+}
+
+fn latencies() -> Result<Rc<RefCell<Histogram<u64>>>, Failure> {
+    Ok(Rc::new(RefCell::new(Histogram::new_with_bounds(1, 60_000_000, 3)?)))
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

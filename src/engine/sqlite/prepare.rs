@@ -1,0 +1,41 @@
+//! Prepares the statements of callers, and sees to what the authorizer cannot.
+
+use rusqlite::{CachedStatement, Connection};
+
+use super::authorizer::{self, OWN_PREFIX};
+use super::{bind, errors, own};
+use crate::error::{StatementError, StatementErrorKind as Kind};
+
+/// A caller's statement, ready to be given its parameters.
+pub(super) fn prepare<'conn>(
+    conn: &'conn Connection,
+    sql: &str,
+) -> Result<CachedStatement<'conn>, StatementError> {
+    own::refuse_mark(sql)?;
+    if sql.contains('\0') {
+        // SQLite would run what is before it, such as a DELETE without its WHERE.
+        let message = "the statement has a NUL character in it; send it as a parameter";
+        return Err(StatementError::new(Kind::InvalidSql, message));
+    }
+    authorizer::forget();
+    let prepared = conn.prepare_cached(sql).map_err(|error| {
+        let mut explained = errors::statement_error(&error);
+        // SQLite has several words for it, and not all of them are the code for "not authorized".
+        if let Some(reason) = authorizer::take_refused() {
+            (explained.kind, explained.message) = (Kind::ForbiddenSql, reason);
+        }
+        explained
+    })?;
+    if authorizer::has_altered() && mentions_own(sql) {
+        prepared.discard();
+        let message = format!("names that begin with {OWN_PREFIX} belong to the engine");
+        return Err(StatementError::new(Kind::ForbiddenSql, message));
+    }
+    bind::refuse_empty(&prepared)?;
+    Ok(prepared)
+}
+
+/// The authorizer is told which table is altered, but not its new name.
+fn mentions_own(sql: &str) -> bool {
+    sql.to_ascii_lowercase().contains(OWN_PREFIX)
+}

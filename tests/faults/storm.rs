@@ -1,0 +1,82 @@
+//! A thousand panics at random places in one run, under load.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use actix_sqlite::State;
+use fail::FailScenario;
+use futures_util::future::join_all;
+
+use crate::harness::{Place, Random, run, run_all};
+use crate::load::{TABLE, assert_file_agrees, call, longest_silence};
+
+const PANICS: u64 = 1_000;
+const CALLERS: i64 = 8;
+
+/// Of a hundred visits to a failpoint so many panic.
+const PERCENT: [(&str, usize); 7] = [
+    ("open_writer", 10),
+    ("open_reader", 10),
+    ("before_begin", 8),
+    ("mid_batch", 8),
+    ("before_commit", 8),
+    ("after_commit", 8),
+    ("query", 8),
+];
+
+#[test]
+fn after_a_thousand_panics_each_acknowledged_write_is_there_exactly_once() {
+    let scenario = FailScenario::setup();
+    run(async {
+        let place = Place::new();
+        let database = place
+            .open(|settings| {
+                settings.supervisor.max_restarts = 1_000_000;
+                settings.supervisor.initial_backoff = Duration::ZERO;
+                settings.supervisor.max_backoff = Duration::from_millis(1);
+            })
+            .await;
+        run_all(&database, &[TABLE]).await;
+        let random = Arc::new(Mutex::new(Random::seeded(8)));
+        let fired = Arc::new(Mutex::new([0; PERCENT.len()]));
+        for (place, (point, percent)) in PERCENT.into_iter().enumerate() {
+            let (random, fired) = (Arc::clone(&random), Arc::clone(&fired));
+            fail::cfg_callback(point, move || {
+                if random.lock().unwrap().below(100) < percent {
+                    fired.lock().unwrap()[place] += 1;
+                    panic!("at {point}, by chance");
+                }
+            })
+            .unwrap();
+        }
+        let restarts = {
+            let database = database.clone();
+            move || database.status().writer.restarts + database.status().readers.restarts
+        };
+        let callers: Vec<_> = (0..CALLERS)
+            .map(|caller| {
+                let restarts = restarts.clone();
+                actix_rt::spawn(call(database.clone(), caller, 10, move |_| restarts() < PANICS))
+            })
+            .collect();
+        let callers: Vec<_> = join_all(callers).await.into_iter().map(Result::unwrap).collect();
+        PERCENT.iter().for_each(|(point, _)| fail::remove(point));
+        let fired = *fired.lock().unwrap();
+        let acknowledged: usize = callers.iter().map(|told| told.acknowledged.len()).sum();
+        let failed: Vec<_> = callers.iter().flat_map(|told| told.failed.values()).collect();
+        let silence = longest_silence(&callers);
+        println!(
+            "{} panics {fired:?} at {PERCENT:?}; {acknowledged} writes acknowledged, {} failed; {silence:?} of silence",
+            fired.iter().sum::<u64>(),
+            failed.len(),
+        );
+        assert!(fired.iter().all(|fired| *fired > 0), "each place was hit: {fired:?}");
+        assert!(fired.iter().sum::<u64>() >= PANICS);
+        assert!(failed.iter().all(|code| **code == "panicked"), "{failed:?}");
+        assert!(acknowledged > failed.len() * 10, "most writes survive");
+        assert!(silence < Duration::from_secs(1), "{silence:?}");
+        assert_eq!(database.status().state, State::Running);
+        assert_file_agrees(&place, &database, &callers).await;
+    });
+    scenario.teardown();
+}

@@ -1,0 +1,131 @@
+//! A batch is bounded by writes, bytes and time, whichever comes first. The rewrite this crate comes from applied its
+//! time limit to empty batches only, so that a part-filled one waited for ever.
+
+use std::num::NonZeroUsize;
+use std::time::{Duration, Instant};
+
+use actix_sqlite::{Database, Execute, FlushReason, Linger, params};
+use bytesize::ByteSize;
+
+use crate::harness::{Place, all, integers, run, soon};
+
+const TABLE: &str = "CREATE TABLE t (id INTEGER PRIMARY KEY, x)";
+
+async fn open(place: &Place, linger: Duration, writes: usize, bytes: ByteSize) -> Database {
+    let database = place
+        .open(|settings| {
+            settings.writer.linger = Linger::Fixed(linger);
+            settings.writer.max_batch_writes = NonZeroUsize::new(writes).unwrap();
+            settings.writer.max_batch_bytes = bytes;
+        })
+        .await;
+    let (created, flushed) = futures_util::future::join(database.execute(TABLE), database.flush()).await;
+    created.and(flushed.map(|_| actix_sqlite::Receipt::default())).unwrap();
+    database
+}
+
+fn insert(x: usize) -> Execute {
+    Execute::new("INSERT INTO t (x) VALUES (?1)").params(params![u32::try_from(x).unwrap()])
+}
+
+fn flushes(database: &Database, reason: FlushReason) -> u64 {
+    database.status().writer.flushes[reason.name()]
+}
+
+#[test]
+fn a_part_filled_batch_is_committed_when_its_time_is_up_though_nothing_more_comes() {
+    for (linger, most, sent) in [(50, 10, 3), (100, 10, 1), (100, 10, 9)] {
+        run(async {
+            let place = Place::new();
+            let linger = Duration::from_millis(linger);
+            let database = open(&place, linger, most, ByteSize::mib(8)).await;
+            let begun = Instant::now();
+            let receipts = soon("a part-filled batch", all(&database, (0..sent).map(insert))).await;
+            assert!(begun.elapsed() >= linger, "it was to wait for company");
+            let commits: Vec<_> = receipts.into_iter().map(|receipt| receipt.unwrap().commit).collect();
+            assert!(commits.iter().all(|commit| *commit == commits[0]), "one batch: {commits:?}");
+            assert_eq!(flushes(&database, FlushReason::Linger), 1);
+            assert_eq!(flushes(&database, FlushReason::Writes), 0);
+        });
+    }
+}
+
+#[test]
+fn a_full_batch_does_not_wait() {
+    run(async {
+        let place = Place::new();
+        let database = open(&place, Duration::from_secs(60), 10, ByteSize::mib(8)).await;
+        let receipts = soon("a full batch", all(&database, (0..30).map(insert))).await;
+        let commits: Vec<u64> = receipts.into_iter().map(|receipt| receipt.unwrap().commit.0).collect();
+        for (batch, tens) in commits.chunks(10).enumerate() {
+            assert!(tens.iter().all(|commit| *commit == commits[0] + batch as u64), "{commits:?}");
+        }
+        assert_eq!(flushes(&database, FlushReason::Writes), 3);
+        assert_eq!(database.status().writer.largest_batch, 10);
+    });
+}
+
+#[test]
+fn a_batch_is_bounded_by_its_bytes() {
+    run(async {
+        let place = Place::new();
+        let database = open(&place, Duration::from_secs(60), 1000, ByteSize::kib(4)).await;
+        let long = |n: usize| Execute::new("INSERT INTO t (x) VALUES (?1)").params(["x".repeat(n)]);
+        // Each is over a third of the bound, so a third one never fits; the fifth is alone larger than the bound.
+        let sizes = [1500, 1500, 1500, 1500, 8000];
+        let receipts = soon("batches of bytes", all(&database, sizes.map(long))).await;
+        let commits: Vec<u64> = receipts.into_iter().map(|receipt| receipt.unwrap().commit.0).collect();
+        let first = commits[0];
+        assert_eq!(commits, [first, first, first + 1, first + 1, first + 2]);
+        assert_eq!(flushes(&database, FlushReason::Bytes), 3);
+    });
+}
+
+#[test]
+fn without_linger_a_write_is_committed_at_once() {
+    run(async {
+        let place = Place::new();
+        let database = open(&place, Duration::ZERO, 1000, ByteSize::mib(8)).await;
+        let (commits, idle) = (database.status().writer.commits, flushes(&database, FlushReason::Idle));
+        for n in 0..20 {
+            soon("a lone write", database.execute(insert(n))).await.unwrap();
+        }
+        assert_eq!(database.status().writer.commits - commits, 20);
+        assert_eq!(flushes(&database, FlushReason::Idle) - idle, 20);
+    });
+}
+
+#[test]
+fn auto_does_not_keep_a_lone_caller_waiting() {
+    run(async {
+        let place = Place::new();
+        let database = place
+            .open(|settings| {
+                settings.writer.linger = Linger::Auto;
+                settings.writer.max_linger = Duration::from_secs(60);
+            })
+            .await;
+        database.execute(TABLE).await.unwrap();
+        for n in 0..50 {
+            database.execute(insert(n)).await.unwrap();
+        }
+        assert_eq!(flushes(&database, FlushReason::Idle), 51);
+        assert_eq!(flushes(&database, FlushReason::Linger), 0);
+    });
+}
+
+#[test]
+fn a_flush_commits_a_waiting_batch_at_once_and_tells_its_commit() {
+    run(async {
+        let place = Place::new();
+        let database = open(&place, Duration::from_secs(60), 1000, ByteSize::mib(8)).await;
+        let writes = all(&database, (0..3).map(insert));
+        let (receipts, flushed) = soon("a flush", futures_util::future::join(writes, database.flush())).await;
+        let flushed = flushed.unwrap();
+        for receipt in receipts {
+            assert!(receipt.unwrap().commit <= flushed);
+        }
+        assert_eq!(integers(&database, "SELECT count(*) FROM t").await, [3]);
+        assert!(flushes(&database, FlushReason::Requested) > 0);
+    });
+}

@@ -1,0 +1,20 @@
+//! What the library promises, as sentences of behaviour, one theme a file. Everything here goes through the public
+//! names; `cargo test --no-default-features --test it` needs neither the domain nor the daemon.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what is wrong by failing")]
+
+mod addresses;
+mod backpressure;
+mod batching;
+mod deadlines;
+mod harness;
+mod idempotency;
+mod layers;
+mod lifecycle;
+mod order;
+mod poison;
+mod reads;
+mod receipts;
+#[cfg(feature = "relay")]
+mod relay;
+mod sandbox;
+mod transactions;

@@ -1,0 +1,65 @@
+//! A COMMIT whose sync failed is rolled back for the process, and yet it may be there after a crash: a ghost. Callers are
+//! told that the outcome is unknown; they send the write again under its key, and it is there once.
+
+use crate::disk::{LOSSES, Random, Recorded};
+use crate::vfs::{Call, Fault, Turn};
+use crate::workload::{Told, halves, open, send, settings};
+use actix_sqlite::rusqlite::ffi;
+
+const BEFORE: i64 = 4;
+const ALL: i64 = 12;
+
+#[derive(Default, Debug)]
+struct Counts {
+    crashes: usize,
+    unknown: usize,
+    ghosts: usize,
+}
+
+#[test]
+fn a_ghost_is_neither_lost_nor_doubled_when_its_key_is_sent_again() {
+    let turn = Turn::take();
+    let mut counts = Counts::default();
+    for nth in 1.. {
+        let directory = tempfile::tempdir().unwrap();
+        turn.start_log();
+        let (told, fired_at) = actix_rt::System::new().block_on(async {
+            let database = open(settings(&directory.path().join("test.db"))).await.unwrap();
+            let before = send(&database, 0..BEFORE, true).await;
+            assert!(before.values().all(|told| matches!(told, Told::Committed(_))));
+            // For ever, so that this process cannot resolve it.
+            turn.arm(Fault { call: Call::Sync, nth, code: ffi::SQLITE_IOERR_FSYNC, sticky: true });
+            let told = send(&database, BEFORE..ALL, true).await;
+            let fired_at = turn.fired_at();
+            turn.disarm();
+            database.shutdown().await;
+            (told, fired_at)
+        });
+        let recorded = Recorded::new(turn.end_log());
+        let Some(crash) = fired_at else { break };
+        counts.unknown += told.values().filter(|told| **told == Told::Unknown).count();
+        for loss in LOSSES {
+            let place = tempfile::tempdir().unwrap();
+            let path = recorded.restore(crash, loss, &mut Random(nth as u64), place.path());
+            counts.crashes += 1;
+            let there = halves(&path).unwrap();
+            for (id, told) in &told {
+                let is_there = there.contains_key(id);
+                counts.ghosts += usize::from(is_there && *told == Told::Unknown);
+            }
+            let again = actix_rt::System::new().block_on(async {
+                let database = open(settings(&path)).await.unwrap();
+                let again = send(&database, 0..ALL, true).await;
+                database.shutdown().await;
+                again
+            });
+            assert!(again.values().all(|told| matches!(told, Told::Committed(_))), "{again:?}");
+            let there = halves(&path).unwrap();
+            for id in 0..ALL {
+                assert_eq!(there.get(&id), Some(&2), "write {id} after sync {nth} failed, {loss:?}");
+            }
+        }
+    }
+    println!("{counts:?}");
+    assert!(counts.unknown > 0 && counts.ghosts > 0, "no ghost was seen: {counts:?}");
+}

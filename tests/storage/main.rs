@@ -1,0 +1,11 @@
+//! What holds when the storage fails: calls that return errors, syncs that fail, power that goes.
+//!
+//! A binary of its own, because it puts a VFS of its own under SQLite.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod disk;
+mod faults;
+mod ghost;
+mod power;
+mod vfs;
+mod workload;

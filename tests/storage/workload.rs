@@ -1,0 +1,132 @@
+//! Writes whose rows tell what became of them, and the check that what callers were told is true.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use actix_sqlite::rusqlite::{Connection, OpenFlags};
+use actix_sqlite::{
+    Database, IdempotencyKey, Outcome, Settings, StartError, Transaction, WriteError, params,
+};
+use futures_util::future::join_all;
+
+use crate::vfs::{self, Turn};
+
+/// No answer takes longer, whatever fails.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// What a caller was told of its write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// With the length of the log of the VFS when the answer came.
+    Committed(usize),
+    NotExecuted,
+    Unknown,
+}
+
+pub(crate) fn settings(path: &Path) -> Settings {
+    let mut settings = Settings::for_file(path);
+    settings.relay.migrate = false;
+    settings.readers.threads = 1;
+    settings.writer.max_batch_writes = 4.try_into().unwrap();
+    settings.database.wal_checkpoint_size = bytesize::ByteSize::kib(64);
+    settings.supervisor.max_restarts = 3;
+    settings.supervisor.initial_backoff = Duration::from_millis(1);
+    settings.supervisor.max_backoff = Duration::from_millis(2);
+    settings
+}
+
+pub(crate) async fn open(settings: Settings) -> Result<Database, StartError> {
+    let schema = "CREATE TABLE IF NOT EXISTS pairs (id INTEGER NOT NULL, half INTEGER NOT NULL, filler BLOB)";
+    let builder = Database::builder(settings).vfs(vfs::NAME);
+    builder
+        .migration(move |conn| {
+            conn.execute_batch(schema)
+                .map_err(|error| actix_sqlite::MigrationError::Failed(error.to_string()))
+        })
+        .open()
+        .await
+}
+
+/// A write of two rows, so that half a write would be seen.
+fn pair(id: i64) -> Transaction {
+    let half = |half: i64| ("INSERT INTO pairs VALUES (?1, ?2, randomblob(600))", params![id, half]);
+    Transaction::new().then(half(1)).then(half(2))
+}
+
+/// Sends writes of these ids all at once; what each caller was told, in bounded time.
+pub(crate) async fn send(database: &Database, ids: std::ops::Range<i64>, keyed: bool) -> BTreeMap<i64, Told> {
+    let write = |id: i64| async move {
+        let mut write = pair(id);
+        if keyed {
+            write = write.idempotency_key(IdempotencyKey::new(format!("write {id}")).unwrap());
+        }
+        let answer = actix_rt::time::timeout(LONGEST, database.transaction(write)).await;
+        (id, told(answer.unwrap_or_else(|_| panic!("write {id} was not answered"))))
+    };
+    join_all(ids.map(write)).await.into_iter().collect()
+}
+
+fn told<T>(answer: Result<T, WriteError>) -> Told {
+    match answer {
+        Ok(_) => Told::Committed(Turn::log_len()),
+        Err(error) if error.outcome() == Outcome::Unknown => Told::Unknown,
+        Err(_) => Told::NotExecuted,
+    }
+}
+
+/// How the file differs from what was told; nothing, if all is well. `acknowledged` says which answers count: after a
+/// power loss, those that had been given by then.
+pub(crate) fn untruths(
+    path: &Path,
+    told: &BTreeMap<i64, Told>,
+    acknowledged: impl Fn(usize) -> bool,
+) -> Vec<String> {
+    let found = match pairs(path) {
+        Ok(found) => found,
+        Err(error) => return vec![format!("the file cannot be read: {error}")],
+    };
+    let mut untruths = found.untruths;
+    for (id, told) in told {
+        let halves = found.halves.get(id).copied().unwrap_or(0);
+        match (told, halves) {
+            (Told::Committed(_) | Told::Unknown, 2) | (Told::NotExecuted | Told::Unknown, 0) => {}
+            (Told::Committed(when), 0) if !acknowledged(*when) => {}
+            // Before its answer a write may be there although it was never acknowledged.
+            (Told::NotExecuted, 2) if !acknowledged(0) => {}
+            (told, halves) => untruths.push(format!("write {id}: told {told:?}, {halves} halves are there")),
+        }
+    }
+    untruths
+}
+
+/// How many halves of each write are in the file, which is sound.
+pub(crate) fn halves(path: &Path) -> Result<BTreeMap<i64, usize>, actix_sqlite::rusqlite::Error> {
+    let found = pairs(path)?;
+    assert!(found.untruths.is_empty(), "{:?}", found.untruths);
+    Ok(found.halves)
+}
+
+struct Found {
+    halves: BTreeMap<i64, usize>,
+    untruths: Vec<String>,
+}
+
+fn pairs(path: &Path) -> Result<Found, actix_sqlite::rusqlite::Error> {
+    // By the system's own VFS, as a program that knows nothing of this one.
+    let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let verdict: String = conn.query_row("PRAGMA integrity_check", [], |row| row.get(0))?;
+    let untruths = if verdict == "ok" { Vec::new() } else { vec![format!("integrity: {verdict}")] };
+    let mut halves = BTreeMap::new();
+    // The commit that made the table is one more that can be lost.
+    if !conn.table_exists(None, "pairs")? {
+        return Ok(Found { halves, untruths });
+    }
+    let mut select = conn.prepare("SELECT id, half FROM pairs")?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        *halves.entry(row.get(0)?).or_default() += 1;
+        row.get::<_, i64>(1)?;
+    }
+    Ok(Found { halves, untruths })
+}
