@@ -33,8 +33,18 @@ pub(super) fn document(document: &serde_json::Value) -> String {
 
 fn empty() -> Table {
     let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+    let arrangement = arrangement(table.width());
+    table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(arrangement);
     table
+}
+
+/// Terminals without a size, as containers and recorders have them, say 0; then lines are as long as they are.
+fn arrangement(width: Option<u16>) -> ContentArrangement {
+    if width.is_some_and(|columns| columns > 0) {
+        ContentArrangement::Dynamic
+    } else {
+        ContentArrangement::Disabled
+    }
 }
 
 fn flatten(name: String, value: &serde_json::Value, lines: &mut Vec<(String, String)>) {
@@ -99,6 +109,13 @@ mod tests {
         assert!(table.contains("NULL"), "{table}");
         assert!(table.contains(&format!("x'{}..' (20 bytes)", "ff".repeat(16))), "{table}");
         assert!(table.contains("a\\u{1b}[31m\\tb") && !table.contains('\u{1b}'), "{table}");
+    }
+
+    #[test]
+    fn a_terminal_without_a_size_does_not_squeeze_the_columns() {
+        assert_eq!(arrangement(Some(80)), ContentArrangement::Dynamic);
+        assert_eq!(arrangement(Some(0)), ContentArrangement::Disabled);
+        assert_eq!(arrangement(None), ContentArrangement::Disabled);
     }
 
     #[test]
