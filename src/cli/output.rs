@@ -49,7 +49,7 @@ pub(super) enum RowPrinter {
     /// A JSON object a row.
     Ndjson { columns: Vec<String>, out: BufWriter<StdoutLock<'static>> },
     /// A line of names, and a line a row (RFC 4180: lines end with CR LF).
-    Csv { out: csv::Writer<StdoutLock<'static>> },
+    Csv { out: Box<csv::Writer<StdoutLock<'static>>> },
 }
 
 impl RowPrinter {
@@ -66,7 +66,7 @@ impl RowPrinter {
         let mut out =
             csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(io::stdout().lock());
         out.write_record(columns).map_err(csv_failure)?;
-        Ok(Self::Csv { out })
+        Ok(Self::Csv { out: Box::new(out) })
     }
 
     pub(super) fn row(&mut self, values: &[Value]) -> Result<(), Failure> {

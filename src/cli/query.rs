@@ -134,7 +134,7 @@ fn on_daemon(client: &Client, query: &Query, form: RowsForm) -> Result<(), Failu
     };
     let answer = client.post_json(&call, &body)?;
     match form {
-        RowsForm::Table | RowsForm::Json => print_whole(&client.read_json(answer)?, form),
+        RowsForm::Table | RowsForm::Json => print_whole(&client.read_json(answer, READ_AGAIN)?, form),
         RowsForm::Ndjson | RowsForm::Csv => client.copy(answer, &mut io::stdout().lock()),
     }
 }
