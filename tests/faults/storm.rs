@@ -60,7 +60,9 @@ fn after_a_thousand_panics_each_acknowledged_write_is_there_exactly_once() {
             })
             .collect();
         let callers: Vec<_> = join_all(callers).await.into_iter().map(Result::unwrap).collect();
-        PERCENT.iter().for_each(|(point, _)| fail::remove(point));
+        for (point, _) in PERCENT {
+            fail::remove(point);
+        }
         let fired = *fired.lock().unwrap();
         let acknowledged: usize = callers.iter().map(|told| told.acknowledged.len()).sum();
         let failed: Vec<_> = callers.iter().flat_map(|told| told.failed.values()).collect();
