@@ -60,7 +60,7 @@ impl CheckCommand {
         let report = Report { ok: checks.iter().all(|check| check.ok), checks };
         match Form::or_default(self.output) {
             Form::Json => print_json(&report)?,
-            Form::Table => print(&report.as_table())?,
+            Form::Table => print(report.as_table())?,
         }
         if report.ok { Ok(()) } else { Err(Failure::Findings) }
     }

@@ -65,7 +65,7 @@ impl ExecuteCommand {
         };
         match Form::or_default(self.output) {
             Form::Json => print_json(&receipt),
-            Form::Table => print(&as_text(&receipt)),
+            Form::Table => print(as_text(&receipt)),
         }
     }
 }

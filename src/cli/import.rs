@@ -123,7 +123,7 @@ impl ImportCommand {
             Form::Table => {
                 let counts = [report.inserted, report.duplicates, report.rejected];
                 let counts = counts.map(|count| i64::try_from(count).unwrap_or(i64::MAX).into());
-                print(&table::rows(
+                print(table::rows(
                     &["inserted", "duplicates", "rejected"].map(String::from),
                     &[counts.to_vec()],
                 ))?;

@@ -31,7 +31,7 @@ impl StatusCommand {
         };
         match Form::or_default(self.output) {
             Form::Json => print_json(&status),
-            Form::Table => print(&table::document(&status)),
+            Form::Table => print(table::document(&status)),
         }
     }
 }
