@@ -26,6 +26,8 @@ pub mod cli;
 mod database;
 mod engine;
 mod error;
+#[cfg(feature = "server")]
+mod layout;
 mod message;
 mod policy;
 mod queue;

@@ -60,7 +60,7 @@ impl CheckCommand {
         let report = Report { ok: checks.iter().all(|check| check.ok), checks };
         match Form::or_default(self.output) {
             Form::Json => print_json(&report)?,
-            Form::Table => print(&report.as_table())?,
+            Form::Table => print(report.as_table())?,
         }
         if report.ok { Ok(()) } else { Err(Failure::Findings) }
     }
@@ -78,11 +78,11 @@ impl CheckCommand {
     }
 
     fn on_daemon(&self, client: &Client) -> Result<Vec<Check>, Failure> {
-        let status: Status = client.read_json(client.get("/v1/status")?)?;
+        let status: Status = client.read_json(client.get("/v1/status")?, READ_AGAIN)?;
         let ask = |sql: &str| -> Result<Rows, Failure> {
             let call = Call { method: Method::POST, path: "/v1/query", headers: &[], if_lost: READ_AGAIN };
             let body = serde_json::json!({"sql": sql, "timeout_ms": millis(self.timeout)});
-            client.read_json(client.post_json(&call, &body)?)
+            client.read_json(client.post_json(&call, &body)?, READ_AGAIN)
         };
         Ok(vec![
             Check::new("integrity", faults(ask(INTEGRITY), integrity)?),

@@ -141,9 +141,13 @@ impl Client {
         self.send(call, SendBody::from_reader(&mut body))
     }
 
-    /// An answer that is one JSON document, however large.
-    pub(super) fn read_json<T: DeserializeOwned>(&self, answer: Response<Body>) -> Result<T, Failure> {
-        let text = self.read_text(answer)?;
+    /// An answer that is one JSON document, however large. `if_lost` is what to do if it breaks off.
+    pub(super) fn read_json<T: DeserializeOwned>(
+        &self,
+        answer: Response<Body>,
+        if_lost: &'static str,
+    ) -> Result<T, Failure> {
+        let text = self.read_text(answer, if_lost)?;
         serde_json::from_str(&text).map_err(|error| self.answer(&error))
     }
 
@@ -155,17 +159,17 @@ impl Client {
             match body.read(&mut piece) {
                 Ok(0) => return out.flush().map_err(Failure::stdout),
                 Ok(length) => {
-                    out.write_all(&piece[..length]).and_then(|()| out.flush()).map_err(Failure::stdout)?
+                    out.write_all(&piece[..length]).and_then(|()| out.flush()).map_err(Failure::stdout)?;
                 }
                 Err(error) => return Err(self.lost(&error, READ_AGAIN)),
             }
         }
     }
 
-    fn read_text(&self, answer: Response<Body>) -> Result<String, Failure> {
+    fn read_text(&self, answer: Response<Body>, if_lost: &'static str) -> Result<String, Failure> {
         let mut text = String::new();
         let read = answer.into_body().into_reader().read_to_string(&mut text);
-        read.map_err(|error| self.lost(&error, READ_AGAIN))?;
+        read.map_err(|error| self.lost(&error, if_lost))?;
         Ok(text)
     }
 
@@ -185,8 +189,10 @@ impl Client {
 
     fn problem(&self, answer: Response<Body>) -> Failure {
         let status = answer.status();
-        let problem =
-            self.read_text(answer).ok().and_then(|text| serde_json::from_str::<Problem>(&text).ok());
+        let problem = self
+            .read_text(answer, READ_AGAIN)
+            .ok()
+            .and_then(|text| serde_json::from_str::<Problem>(&text).ok());
         match problem {
             Some(problem) if !problem.code.is_empty() => problem.into(),
             // Something between here and the daemon, or no daemon at all.
@@ -196,8 +202,10 @@ impl Client {
 
     fn explain(&self, error: ureq::Error, if_lost: &'static str) -> Failure {
         let is_before_the_request = match &error {
-            ureq::Error::HostNotFound | ureq::Error::ConnectionFailed | ureq::Error::Tls(_) => true,
-            ureq::Error::Rustls(_) => true,
+            ureq::Error::HostNotFound
+            | ureq::Error::ConnectionFailed
+            | ureq::Error::Tls(_)
+            | ureq::Error::Rustls(_) => true,
             ureq::Error::Timeout(when) => matches!(when, ureq::Timeout::Resolve | ureq::Timeout::Connect),
             ureq::Error::Io(error) => matches!(
                 error.kind(),

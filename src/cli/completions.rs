@@ -23,6 +23,6 @@ impl Completions {
         let mut script = Vec::new();
         // Into memory first: the generator panics if its writer fails.
         clap_complete::generate(self.shell, &mut command, name, &mut script);
-        print(&String::from_utf8_lossy(&script))
+        print(script)
     }
 }

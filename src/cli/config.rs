@@ -23,13 +23,12 @@ pub(super) struct ConfigCommand {
 impl ConfigCommand {
     pub(super) fn run(&self, target: &TargetArgs) -> Result<(), Failure> {
         target.refuse_url("config")?;
-        match settings_file(target.config.as_deref())? {
-            Some(file) => tell(format_args!("settings file: {}", file.display())),
-            None => {
-                let places: Vec<_> =
-                    Settings::search_path().iter().map(|path| path.display().to_string()).collect();
-                tell(format_args!("no settings file (looked for {}); the defaults hold", places.join(", ")));
-            }
+        if let Some(file) = settings_file(target.config.as_deref())? {
+            tell(format_args!("settings file: {}", file.display()));
+        } else {
+            let places: Vec<_> =
+                Settings::search_path().iter().map(|path| path.display().to_string()).collect();
+            tell(format_args!("no settings file (looked for {}); the defaults hold", places.join(", ")));
         }
         let settings = target.settings(&[])?;
         if self.check {

@@ -65,7 +65,7 @@ impl ExecuteCommand {
         };
         match Form::or_default(self.output) {
             Form::Json => print_json(&receipt),
-            Form::Table => print(&as_text(&receipt)),
+            Form::Table => print(as_text(&receipt)),
         }
     }
 }
@@ -81,20 +81,14 @@ fn on_daemon(client: &Client, execute: &Execute) -> Result<Receipt, Failure> {
     let statement = &execute.statement;
     let body =
         Body { sql: &statement.sql, params: &statement.params, timeout_ms: execute.timeout.map(millis) };
-    client.read_json(client.post_json(&call, &body)?)
+    client.read_json(client.post_json(&call, &body)?, if_lost)
 }
 
 /// The rows of RETURNING, if there are any, and a line with the rest.
 fn as_text(receipt: &Receipt) -> String {
-    let mut text = String::new();
-    if !receipt.columns.is_empty() {
-        text.push_str(&table::rows(&receipt.columns, &receipt.rows));
-    }
-    let rows = if receipt.rows_affected == 1 { "row" } else { "rows" };
-    text.push_str(&format!("{} {rows} affected", receipt.rows_affected));
-    if let Some(rowid) = receipt.last_insert_rowid {
-        text.push_str(&format!(", last rowid {rowid}"));
-    }
-    text.push_str(&format!(", commit {}\n", receipt.commit));
-    text
+    let Receipt { rows_affected, last_insert_rowid, columns, rows, commit } = receipt;
+    let returned = if columns.is_empty() { String::new() } else { table::rows(columns, rows) };
+    let noun = if *rows_affected == 1 { "row" } else { "rows" };
+    let rowid = last_insert_rowid.map_or_else(String::new, |rowid| format!(", last rowid {rowid}"));
+    format!("{returned}{rows_affected} {noun} affected{rowid}, commit {commit}\n")
 }

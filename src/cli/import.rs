@@ -51,8 +51,8 @@ impl ImportCommand {
         let (input, progress) = self.open()?;
         let input = progress.wrap_read(input);
         let report = match target {
-            Target::File(settings) => self.into_file(*settings, input)?,
-            Target::Daemon(client) => match into_daemon(&client, input) {
+            Target::File(settings) => self.take_in(*settings, input)?,
+            Target::Daemon(client) => match send(&client, input) {
                 Ok(report) => (report, None),
                 Err(Failure::Problem(mut problem)) => match problem.take_import() {
                     Some(report) => (report, Some(problem.into())),
@@ -75,7 +75,7 @@ impl ImportCommand {
     }
 
     /// What is committed is in the report, also if the import ended early.
-    fn into_file(
+    fn take_in(
         &self,
         settings: Settings,
         mut input: impl Read,
@@ -123,7 +123,7 @@ impl ImportCommand {
             Form::Table => {
                 let counts = [report.inserted, report.duplicates, report.rejected];
                 let counts = counts.map(|count| i64::try_from(count).unwrap_or(i64::MAX).into());
-                print(&table::rows(
+                print(table::rows(
                     &["inserted", "duplicates", "rejected"].map(String::from),
                     &[counts.to_vec()],
                 ))?;
@@ -137,14 +137,14 @@ impl ImportCommand {
     }
 }
 
-fn into_daemon(client: &Client, input: impl Read) -> Result<ImportReport, Failure> {
+fn send(client: &Client, input: impl Read) -> Result<ImportReport, Failure> {
     let call = Call {
         method: Method::POST,
         path: "/v1/message-logs/import",
         headers: &[("content-type", "application/x-ndjson")],
         if_lost: "import it again: what is there already is skipped",
     };
-    client.read_json(client.post_stream(&call, input)?)
+    client.read_json(client.post_stream(&call, input)?, call.if_lost)
 }
 
 /// Bytes of the file on stderr; nothing unless that is a terminal.

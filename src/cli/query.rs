@@ -9,11 +9,12 @@ use ureq::http::Method;
 
 use super::client::{Call, Client, READ_AGAIN};
 use super::failure::Failure;
-use super::output::{RowPrinter, print};
+use super::output::print;
 use super::statement::{StatementArgs, millis, parse_duration};
 use super::table;
 use super::target::{Target, TargetArgs, on_file, refuse_missing};
 use crate::Database;
+use crate::layout::{Encoder, Layout};
 use crate::message::{CommitSeq, Params, Query, Rows};
 
 const EXAMPLES: &str = "\
@@ -90,31 +91,29 @@ impl QueryCommand {
 }
 
 async fn on_database(database: &Database, query: Query, form: RowsForm) -> Result<(), Failure> {
-    if matches!(form, RowsForm::Table | RowsForm::Json) {
-        return print_whole(&database.query(query).await?, form);
-    }
+    let layout = match form {
+        RowsForm::Table | RowsForm::Json => return print_whole(&database.query(query).await?, form),
+        RowsForm::Ndjson => Layout::Ndjson,
+        RowsForm::Csv => Layout::Csv,
+    };
     let mut rows = database.query_stream(query).await?;
-    // Nothing is printed of a query that fails before its first rows.
-    let mut piece = rows.next().await.transpose()?;
-    let mut printer = printer(rows.columns(), form)?;
+    let mut encoder =
+        Encoder::new(layout, rows.columns()).map_err(|name| Failure::DuplicateColumns(name.0))?;
+    // Nothing is printed of a query that fails before its first rows; one without rows has its names all the same.
+    let mut piece = Some(rows.next().await.transpose()?.unwrap_or_default());
     while let Some(some_rows) = piece {
-        some_rows.iter().try_for_each(|row| printer.row(row))?;
-        printer.flush()?;
+        print(encoder.rows(&some_rows).map_err(Failure::stdout)?)?;
         piece = rows.next().await.transpose()?;
     }
-    printer.flush()
-}
-
-fn printer(columns: &[String], form: RowsForm) -> Result<RowPrinter, Failure> {
-    if form == RowsForm::Csv { RowPrinter::csv(columns) } else { RowPrinter::ndjson(columns) }
+    Ok(())
 }
 
 fn print_whole(rows: &Rows, form: RowsForm) -> Result<(), Failure> {
     if form == RowsForm::Table {
-        return print(&table::rows(&rows.columns, &rows.rows));
+        return print(table::rows(&rows.columns, &rows.rows));
     }
     let json = serde_json::to_string(rows).map_err(|error| Failure::stdout(error.into()))?;
-    print(&format!("{json}\n"))
+    print(format!("{json}\n"))
 }
 
 fn on_daemon(client: &Client, query: &Query, form: RowsForm) -> Result<(), Failure> {
@@ -134,7 +133,7 @@ fn on_daemon(client: &Client, query: &Query, form: RowsForm) -> Result<(), Failu
     };
     let answer = client.post_json(&call, &body)?;
     match form {
-        RowsForm::Table | RowsForm::Json => print_whole(&client.read_json(answer)?, form),
+        RowsForm::Table | RowsForm::Json => print_whole(&client.read_json(answer, READ_AGAIN)?, form),
         RowsForm::Ndjson | RowsForm::Csv => client.copy(answer, &mut io::stdout().lock()),
     }
 }

@@ -37,11 +37,13 @@ impl Serve {
             let server = Server::bind(settings).await?;
             let addresses = server.addresses().to_vec();
             let say_where = async {
-                addresses.iter().for_each(|address| tell(format_args!("listening on {address}")));
+                for address in &addresses {
+                    tell(format_args!("listening on {address}"));
+                }
             };
             // In this order: whoever reads the line may send a signal at once, and `run` is who takes them over.
-            let (served, ()) = join(server.run(), say_where).await;
-            tell(format_args!("{}", served?));
+            let (end, ()) = join(server.run(), say_where).await;
+            tell(format_args!("{}", end?));
             Ok(())
         })
     }

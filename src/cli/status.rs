@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::client::READ_AGAIN;
 use super::failure::Failure;
 use super::output::{Form, print, print_json};
 use super::table;
@@ -26,11 +27,11 @@ impl StatusCommand {
                 let status = on_file(*settings, async |database| Ok(database.status()))?;
                 serde_json::to_value(status).map_err(|error| Failure::stdout(error.into()))?
             }
-            Target::Daemon(client) => client.read_json(client.get("/v1/status")?)?,
+            Target::Daemon(client) => client.read_json(client.get("/v1/status")?, READ_AGAIN)?,
         };
         match Form::or_default(self.output) {
             Form::Json => print_json(&status),
-            Form::Table => print(&table::document(&status)),
+            Form::Table => print(table::document(&status)),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Results as tables for people. Control characters are shown and never sent, so that no row can steer a terminal.
 
+use std::fmt::Write as _;
+
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
 
@@ -31,8 +33,18 @@ pub(super) fn document(document: &serde_json::Value) -> String {
 
 fn empty() -> Table {
     let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+    let arrangement = arrangement(table.width());
+    table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(arrangement);
     table
+}
+
+/// Terminals without a size, as containers and recorders have them, say 0; then lines are as long as they are.
+fn arrangement(width: Option<u16>) -> ContentArrangement {
+    if width.is_some_and(|columns| columns > 0) {
+        ContentArrangement::Dynamic
+    } else {
+        ContentArrangement::Disabled
+    }
 }
 
 fn flatten(name: String, value: &serde_json::Value, lines: &mut Vec<(String, String)>) {
@@ -60,7 +72,11 @@ fn cell(value: &Value) -> Cell {
 }
 
 fn blob(bytes: &[u8]) -> String {
-    let digits: String = bytes.iter().take(SHOWN_BYTES).map(|byte| format!("{byte:02x}")).collect();
+    let mut digits = String::new();
+    for byte in bytes.iter().take(SHOWN_BYTES) {
+        // Writing to a String cannot fail.
+        let _ = write!(digits, "{byte:02x}");
+    }
     if bytes.len() > SHOWN_BYTES {
         format!("x'{digits}..' ({} bytes)", bytes.len())
     } else {
@@ -93,6 +109,13 @@ mod tests {
         assert!(table.contains("NULL"), "{table}");
         assert!(table.contains(&format!("x'{}..' (20 bytes)", "ff".repeat(16))), "{table}");
         assert!(table.contains("a\\u{1b}[31m\\tb") && !table.contains('\u{1b}'), "{table}");
+    }
+
+    #[test]
+    fn a_terminal_without_a_size_does_not_squeeze_the_columns() {
+        assert!(matches!(arrangement(Some(80)), ContentArrangement::Dynamic));
+        assert!(matches!(arrangement(Some(0)), ContentArrangement::Disabled));
+        assert!(matches!(arrangement(None), ContentArrangement::Disabled));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::settings::Settings;
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "What to work on")]
 pub(super) struct TargetArgs {
-    /// The settings file; if not given: $ACTIX_SQLITE_CONFIG, ./settings.toml, the user's, the one in /etc
+    /// The settings file; if not given: `$ACTIX_SQLITE_CONFIG`, ./settings.toml, the user's, the one in /etc
     ///
     /// If none is named and none is found, the defaults hold. With --url the settings are not read.
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -25,7 +25,7 @@ pub(super) struct TargetArgs {
     /// date, and those of accounts and message logs unless `relay.migrate` is false.
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) database: Option<String>,
-    /// Works on a daemon instead of a file, such as http://127.0.0.1:4280
+    /// Works on a daemon instead of a file, such as `http://127.0.0.1:4280`
     ///
     /// If it asks for a token, put it into the environment variable `ACTIX_SQLITE_TOKEN`. Proxies are not used.
     #[arg(long, global = true, value_name = "URL", value_hint = ValueHint::Url)]

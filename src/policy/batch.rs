@@ -33,7 +33,7 @@ pub enum FlushReason {
 }
 
 impl FlushReason {
-    /// All of them, in the order of [`Self::index`].
+    /// All of them.
     pub const ALL: [Self; 6] =
         [Self::Writes, Self::Bytes, Self::Linger, Self::Idle, Self::Requested, Self::Shutdown];
 

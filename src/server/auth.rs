@@ -40,11 +40,21 @@ impl Auth {
         if self.token.is_some() { Ok(()) } else { Err(Fault::SecretsForbidden) }
     }
 
-    fn check(&self, headers: &HeaderMap) -> Result<(), Fault> {
-        let Some(token) = self.token else { return refuse_pages(headers) };
+    fn check(&self, headers: &HeaderMap, transport: Transport) -> Result<(), Fault> {
+        let Some(token) = self.token else {
+            return if transport == Transport::Tcp { refuse_pages(headers) } else { Ok(()) };
+        };
         let is_right = bearer(headers).is_some_and(|given| digest(given).ct_eq(&token).into());
         if is_right { Ok(()) } else { Err(Fault::Unauthorized) }
     }
+}
+
+/// What a request came by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Transport {
+    Tcp,
+    /// No browser gets there, and any `Host` will do.
+    UnixSocket,
 }
 
 fn digest(token: &[u8]) -> [u8; 32] {
@@ -82,7 +92,8 @@ pub(super) async fn require(
     if let Some(daemon) = request.app_data::<web::Data<Daemon>>()
         && !OPEN_PATHS.contains(&request.path())
     {
-        daemon.auth.check(request.headers()).map_err(Problem::from)?;
+        let transport = if request.peer_addr().is_some() { Transport::Tcp } else { Transport::UnixSocket };
+        daemon.auth.check(request.headers(), transport).map_err(Problem::from)?;
     }
     next.call(request).await
 }
@@ -97,7 +108,7 @@ mod tests {
         let auth = Auth::new(&AuthSettings { admin_token: token.to_owned().into() });
         let request =
             headers.iter().fold(TestRequest::default(), |request, header| request.append_header(*header));
-        auth.check(request.to_http_request().headers())
+        auth.check(request.to_http_request().headers(), Transport::Tcp)
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::settings::Settings;
 use crate::{Database, ShutdownReport, StartError};
 
 /// How long connections may take to send what is answered already, in seconds; past that they are cut.
-const GRACE_SECONDS: u64 = 3;
+const GRACE_SECONDS: u64 = 2;
 
 /// Why the daemon did not start, or ended other than it was asked to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -106,14 +106,16 @@ impl Stopper {
 /// A daemon that listens: its addresses are taken and its database is open. [`Server::run`] serves it.
 pub struct Server {
     daemon: web::Data<Daemon>,
-    server: actix_web::dev::Server,
+    http: actix_web::dev::Server,
+    signals: Signals,
     addresses: Vec<Address>,
     stopper: Stopper,
     _socket: Option<SocketFile>,
 }
 
 impl Server {
-    /// Opens the database and listens. To be called in an actix `System`.
+    /// Opens the database, listens, and takes over the signals: one that comes before [`Server::run`] ends that at once.
+    /// To be called in an actix `System`.
     ///
     /// # Errors
     /// [`ServeError`]; nothing is left open then.
@@ -155,7 +157,8 @@ impl Server {
             addresses.push(address);
         }
         let stopper = Stopper(Arc::new(Notify::new()));
-        Ok(Self { daemon, server: server.run(), addresses, stopper, _socket: socket })
+        let signals = Signals::listen().map_err(failed)?;
+        Ok(Self { daemon, http: server.run(), signals, addresses, stopper, _socket: socket })
     }
 
     /// Where it can be reached.
@@ -180,10 +183,9 @@ impl Server {
     /// # Errors
     /// [`ServeError`] if it ended other than it was asked to.
     pub async fn run(self) -> Result<Served, ServeError> {
-        let failed = |error: std::io::Error| ServeError::Server(error.to_string());
-        let mut signals = Signals::listen().map_err(failed)?;
-        let handle = self.server.handle();
-        let serving = actix_rt::spawn(self.server);
+        let mut signals = self.signals;
+        let handle = self.http.handle();
+        let serving = actix_rt::spawn(self.http);
         for address in &self.addresses {
             tracing::info!(%address, "listening");
         }
@@ -208,6 +210,12 @@ impl std::fmt::Debug for Server {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Server").field("addresses", &self.addresses).finish_non_exhaustive()
     }
+}
+
+// Taken by value: it is what `map_err` gives.
+#[allow(clippy::needless_pass_by_value)]
+fn failed(error: std::io::Error) -> ServeError {
+    ServeError::Server(error.to_string())
 }
 
 #[derive(Debug)]

@@ -14,6 +14,7 @@ use serde_json::error::Category;
 use super::Daemon;
 use super::problem::{Fault, Problem};
 use crate::IdempotencyKey;
+use crate::layout::Layout;
 
 /// A JSON object as a `T`.
 pub(super) struct JsonBody<T>(pub(super) T);
@@ -105,13 +106,6 @@ pub(super) enum Format {
     Json,
     /// As the rows come.
     Streamed(Layout),
-}
-
-/// How a row is laid out in a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Layout {
-    Ndjson,
-    Csv,
 }
 
 impl FromRequest for Format {

@@ -1,16 +1,21 @@
 //! `/v1/message-logs`: what the relay forwarded where, one by one or as a file.
 
+use std::pin::pin;
+
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
 use futures_util::StreamExt;
+use futures_util::future::{Either, select};
 
 use super::Daemon;
 use super::accounts::created;
 use super::extract::{Id, JsonBody, refuse_unreadable};
 use super::openapi::{BodyProblems, QueryProblems, RowProblems, WriteProblems};
 use super::problem::{Fault, Problem};
+use crate::error::Refusal;
 use crate::relay::{
     AddMessageLog, Added, GetMessageLog, GetMessageLogs, Import, ImportReport, MessageLog, MessageLogPage,
 };
+use crate::{Database, RefusedBecause};
 
 /// Finds a page of message logs, the latest first.
 #[utoipa::path(
@@ -76,15 +81,30 @@ pub(super) async fn import_lines(
 ) -> Result<web::Json<ImportReport>, Problem> {
     refuse_unreadable(&request)?;
     let mut import = Import::new(daemon.database.clone(), daemon.max_line);
-    match take(&mut import, body).await {
+    match take(&mut import, body, &daemon.database).await {
         Ok(report) => Ok(web::Json(report)),
         Err(problem) => Err(problem.half_way(import.report().clone())),
     }
 }
 
-async fn take(import: &mut Import, mut body: web::Payload) -> Result<ImportReport, Problem> {
-    while let Some(bytes) = body.next().await {
-        import.feed(&bytes.map_err(|error| Fault::IncompleteBody(error.to_string()))?).await?;
+async fn take(
+    import: &mut Import,
+    mut body: web::Payload,
+    database: &Database,
+) -> Result<ImportReport, Problem> {
+    // A sender that pauses is told of the end when it comes, and not when it sends on.
+    let mut ended = pin!(database.ended());
+    loop {
+        match select(body.next(), ended.as_mut()).await {
+            Either::Left((Some(bytes), _)) => {
+                import.feed(&bytes.map_err(|error| Fault::IncompleteBody(error.to_string()))?).await?;
+            }
+            Either::Left((None, _)) => return Ok(import.finish().await?),
+            Either::Right((failure, _)) => {
+                import.finish().await?;
+                let because = failure.map_or(RefusedBecause::ShuttingDown, |_| RefusedBecause::Failed);
+                return Err(Refusal::new(because).into());
+            }
+        }
     }
-    Ok(import.finish().await?)
 }

@@ -130,7 +130,9 @@ pub(super) enum Fault {
     Unauthorized,
     #[error("secrets are shown only by a daemon that has a token; set auth.admin_token and send it")]
     SecretsForbidden,
-    #[error("a page of another site may not use a daemon without a token; set auth.admin_token and send it")]
+    #[error(
+        "this comes from a page of another site, or its Host is neither localhost nor an IP address; a daemon that is to take it needs a token (auth.admin_token)"
+    )]
     ForeignOrigin,
     #[error("the database is not running: it is {0}")]
     NotReady(&'static str),

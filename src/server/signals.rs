@@ -1,4 +1,4 @@
-//! The signals that end the daemon. They are taken over only while it runs.
+//! The signals that end the daemon. They are taken over when it listens, and stay so.
 
 use std::fmt;
 use std::future::poll_fn;

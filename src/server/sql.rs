@@ -12,7 +12,7 @@ use super::Daemon;
 use super::extract::{Format, JsonBody, Key};
 use super::openapi::{AnyParams, BodyProblems, QueryProblems, WriteProblems};
 use super::problem::{Fault, Problem};
-use super::rows::{self, Encoder};
+use super::rows;
 use crate::{CommitSeq, Execute, Params, Query, Receipt, Rows, Statement, Transaction, TransactionReceipt};
 
 /// One statement to be committed.
@@ -159,6 +159,5 @@ pub(super) async fn query(
         return Ok(HttpResponse::Ok().json(daemon.database.query(query).await?));
     };
     let found = daemon.database.query_stream(query).await?;
-    let encoder = Encoder::new(layout, found.columns())?;
-    rows::answer(found, encoder).await
+    rows::answer(found, layout).await
 }

@@ -12,7 +12,7 @@ fn help_says_what_each_subcommand_does() {
         // The options that every subcommand takes are shown once.
         let (own, rest) = page.split_once("\nWhat to work on:").unwrap();
         let examples = rest.find("\nExamples:").map_or("", |at| &rest[at..]);
-        pages.push_str(&format!("\n===== {subcommand}\n\n{own}{examples}"));
+        pages = format!("{pages}\n===== {subcommand}\n\n{own}{examples}");
     }
     insta::assert_snapshot!(pages);
 }

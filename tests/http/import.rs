@@ -109,8 +109,8 @@ fn an_import_that_the_end_overtakes_says_how_far_it_got() {
     let mut answer = String::new();
     let _ = connection.read_to_string(&mut answer);
     assert!(sending.join().unwrap().is_err(), "the daemon closes the connection");
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+    let (headers, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(headers.starts_with("HTTP/1.1 503 "), "{headers}");
     let problem: Value = serde_json::from_str(body).unwrap();
     assert_eq!((&problem["code"], &problem["outcome"]), (&json!("shutting_down"), &json!("unknown")));
     assert_eq!(problem["retryable"], true);
@@ -119,4 +119,22 @@ fn an_import_that_the_end_overtakes_says_how_far_it_got() {
     let conn = actix_sqlite::rusqlite::Connection::open(daemon.file()).unwrap();
     let there: i64 = conn.query_row("SELECT count(*) FROM message_logs", [], |row| row.get(0)).unwrap();
     assert!(told > 0 && told <= there, "{told} told, {there} there");
+}
+
+#[test]
+fn an_import_whose_sender_pauses_is_told_of_the_end() {
+    let daemon = Daemon::start();
+    let mut connection = TcpStream::connect(daemon.address()).unwrap();
+    let line = format!("{}\n", log("only"));
+    let head =
+        "POST /v1/message-logs/import HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
+    connection.write_all(format!("{head}{:x}\r\n{line}\r\n", line.len()).as_bytes()).unwrap();
+    wait_until("the line is committed", || daemon.database.status().writer.committed == 1);
+    daemon.stop();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+    let problem: Value = serde_json::from_str(body).unwrap();
+    assert_eq!((&problem["code"], &problem["import"]["inserted"]), (&json!("shutting_down"), &json!(1)));
 }

@@ -1,5 +1,8 @@
 //! The daemon over real connections: each test starts one on a free port and talks to it as any client would.
 
+// Clippy knows tests by their attribute, and not what they call.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod accounts;
 mod auth;
 mod client;

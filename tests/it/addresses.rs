@@ -137,10 +137,10 @@ fn messages_of_one_sender_keep_their_order_though_the_queue_is_full() {
             let query = Query::new("SELECT n FROM t WHERE sender = ?1 ORDER BY seq").params([sender]);
             assert_eq!(integers(&database, query).await, (0..i64::from(EACH)).collect::<Vec<_>>());
         }
-        arbiters.into_iter().for_each(|arbiter| {
+        for arbiter in arbiters {
             arbiter.stop();
             arbiter.join().unwrap();
-        });
+        }
     });
 }
 
@@ -194,7 +194,9 @@ fn a_handle_works_from_threads_that_know_no_system() {
             })
             .collect();
         until("the threads are done", || threads.iter().all(std::thread::JoinHandle::is_finished)).await;
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        for thread in threads {
+            thread.join().unwrap();
+        }
         assert_eq!(integers(&database, "SELECT count(*) FROM t").await, [i64::from(THREADS * EACH)]);
     });
 }

@@ -7,7 +7,7 @@ use bytesize::ByteSize;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 
-use crate::harness::{Gate, Place, integers, run, run_all, soon};
+use crate::harness::{Gate, Place, integers, run, run_all, soon, unwrap_all};
 
 const TABLE: &str = "CREATE TABLE t (seq INTEGER PRIMARY KEY, n INTEGER, x TEXT)";
 
@@ -45,7 +45,7 @@ fn a_full_queue_refuses_at_once_if_told_so() {
         let status = database.status().queue;
         assert_eq!((status.length, status.waiting, status.refused), (4, 0, 46));
         drop(gate);
-        soon("the answers", join_all(inside)).await.into_iter().for_each(|receipt| drop(receipt.unwrap()));
+        unwrap_all(soon("the answers", join_all(inside)).await);
         in_hand.await.unwrap().unwrap();
         assert_eq!(integers(&database, "SELECT n FROM t ORDER BY seq").await, [0, 1, 2, 3, 4]);
         database.execute(insert(5)).await.unwrap();
@@ -64,7 +64,7 @@ fn a_full_queue_lets_all_in_who_wait_in_their_order() {
         let status = database.status().queue;
         assert_eq!((status.length, status.waiting, status.refused), (4, 196, 0));
         drop(gate);
-        soon("the answers", join_all(waiting)).await.into_iter().for_each(|receipt| drop(receipt.unwrap()));
+        unwrap_all(soon("the answers", join_all(waiting)).await);
         in_hand.await.unwrap().unwrap();
         assert_eq!(integers(&database, "SELECT n FROM t ORDER BY seq").await, (0..=200).collect::<Vec<_>>());
         let status = database.status().queue;
@@ -84,11 +84,35 @@ fn who_leaves_while_waiting_outside_is_not_executed_and_keeps_nobody_out() {
         waiting.truncate(10);
         let last = database.execute(insert(1000));
         drop(gate);
-        soon("the answers", join_all(waiting)).await.into_iter().for_each(|receipt| drop(receipt.unwrap()));
+        unwrap_all(soon("the answers", join_all(waiting)).await);
         soon("the last one", last).await.unwrap();
         in_hand.await.unwrap().unwrap();
         let expected: Vec<i64> = (0..=10).chain([1000]).collect();
         assert_eq!(integers(&database, "SELECT n FROM t ORDER BY seq").await, expected);
+    });
+}
+
+#[test]
+fn a_small_write_does_not_overtake_a_large_one_that_waits() {
+    run(async {
+        let place = Place::new();
+        let database = place.open(small(Overflow::Wait)).await;
+        run_all(&database, &[TABLE]).await;
+        let (gate, in_hand) = Gate::with_one_in_hand(&place, &database, insert(0)).await;
+        let sized = |n: u32, bytes| {
+            let text = "x".repeat(bytes);
+            Execute::new("INSERT INTO t (n, x) VALUES (?1, ?2)").params(actix_sqlite::params![n, text])
+        };
+        let three = [(1, 1000), (2, 1500), (3, 10)];
+        let mut writes: Vec<_> =
+            three.map(|(n, bytes)| Box::pin(database.execute(sized(n, bytes)))).into_iter().collect();
+        assert!(writes.iter_mut().all(|write| write.now_or_never().is_none()));
+        let status = database.status().queue;
+        assert_eq!((status.length, status.waiting), (1, 2), "there is room for the third, but not its turn");
+        drop(gate);
+        unwrap_all(soon("the answers", join_all(writes)).await);
+        in_hand.await.unwrap().unwrap();
+        assert_eq!(integers(&database, "SELECT n FROM t ORDER BY seq").await, [0, 1, 2, 3]);
     });
 }
 
@@ -139,6 +163,6 @@ fn queries_have_a_bounded_queue_of_their_own() {
         // Writes do not notice.
         run_all(&database, &[TABLE]).await;
         drop(stream);
-        soon("the queries inside", join_all(inside)).await.into_iter().for_each(|rows| drop(rows.unwrap()));
+        unwrap_all(soon("the queries inside", join_all(inside)).await);
     });
 }

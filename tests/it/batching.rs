@@ -54,7 +54,7 @@ fn a_part_filled_batch_is_committed_when_its_time_is_up_though_nothing_more_come
 fn a_full_batch_does_not_wait() {
     run(async {
         let place = Place::new();
-        let database = open(&place, Duration::from_secs(60), 10, ByteSize::mib(8)).await;
+        let database = open(&place, Duration::from_mins(1), 10, ByteSize::mib(8)).await;
         let receipts = soon("a full batch", all(&database, (0..30).map(insert))).await;
         let commits: Vec<u64> = receipts.into_iter().map(|receipt| receipt.unwrap().commit.0).collect();
         for (batch, tens) in commits.chunks(10).enumerate() {
@@ -69,7 +69,7 @@ fn a_full_batch_does_not_wait() {
 fn a_batch_is_bounded_by_its_bytes() {
     run(async {
         let place = Place::new();
-        let database = open(&place, Duration::from_secs(60), 1000, ByteSize::kib(4)).await;
+        let database = open(&place, Duration::from_mins(1), 1000, ByteSize::kib(4)).await;
         let long = |n: usize| Execute::new("INSERT INTO t (x) VALUES (?1)").params(["x".repeat(n)]);
         // Each is over a third of the bound, so a third one never fits; the fifth is alone larger than the bound.
         let sizes = [1500, 1500, 1500, 1500, 8000];
@@ -102,7 +102,7 @@ fn auto_does_not_keep_a_lone_caller_waiting() {
         let database = place
             .open(|settings| {
                 settings.writer.linger = Linger::Auto;
-                settings.writer.max_linger = Duration::from_secs(60);
+                settings.writer.max_linger = Duration::from_mins(1);
             })
             .await;
         database.execute(TABLE).await.unwrap();
@@ -118,7 +118,7 @@ fn auto_does_not_keep_a_lone_caller_waiting() {
 fn a_flush_commits_a_waiting_batch_at_once_and_tells_its_commit() {
     run(async {
         let place = Place::new();
-        let database = open(&place, Duration::from_secs(60), 1000, ByteSize::mib(8)).await;
+        let database = open(&place, Duration::from_mins(1), 1000, ByteSize::mib(8)).await;
         let writes = all(&database, (0..3).map(insert));
         let (receipts, flushed) = soon("a flush", futures_util::future::join(writes, database.flush())).await;
         let flushed = flushed.unwrap();

@@ -24,7 +24,7 @@ fn a_write_whose_time_passes_while_it_waits_is_not_executed() {
         let short = Duration::from_millis(20);
         let late = database.execute(insert(1).timeout(short));
         let late_transaction = database.transaction(Transaction::new().then("DELETE FROM t").timeout(short));
-        let patient = database.execute(insert(2).timeout(Duration::from_secs(3600)));
+        let patient = database.execute(insert(2).timeout(Duration::from_hours(1)));
         let timeless = database.execute(insert(3));
         let (late, late_transaction, patient, timeless, ()) = soon(
             "the answers",

@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use futures_util::future::join_all;
 
 /// No test may take longer, whatever hangs.
-const LONGEST: Duration = Duration::from_secs(240);
+const LONGEST: Duration = Duration::from_mins(4);
 
 /// A condition that is to come true does so long before this.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
@@ -127,6 +127,11 @@ pub(crate) async fn all<W: Into<Execute>>(
     writes: impl IntoIterator<Item = W>,
 ) -> Vec<Result<Receipt, WriteError>> {
     join_all(writes.into_iter().map(|write| database.execute(write))).await
+}
+
+/// What they hold, if none of them is an error.
+pub(crate) fn unwrap_all<T, E: std::fmt::Debug>(results: impl IntoIterator<Item = Result<T, E>>) -> Vec<T> {
+    results.into_iter().map(Result::unwrap).collect()
 }
 
 pub(crate) async fn run_all(database: &Database, statements: &[&'static str]) {

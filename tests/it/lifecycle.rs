@@ -9,7 +9,7 @@ use actix_sqlite::{Database, Execute, Outcome, StartError, State};
 use futures_util::FutureExt;
 use futures_util::future::{join, join_all};
 
-use crate::harness::{Gate, Place, all, integers, run, run_all, soon, until};
+use crate::harness::{Gate, Place, all, integers, run, run_all, soon, until, unwrap_all};
 
 const TABLE: &str = "CREATE TABLE t (n INTEGER)";
 
@@ -38,7 +38,7 @@ fn a_shutdown_commits_what_is_queued_and_answers_everybody() {
             join(database.shutdown(), ending).await.0
         };
         let (receipts, report) = soon("the shutdown", join(queued, end)).await;
-        receipts.into_iter().for_each(|receipt| drop(receipt.unwrap()));
+        unwrap_all(receipts);
         in_hand.await.unwrap().unwrap();
         assert_eq!(
             (report.committed, report.failed, report.refused, report.closed),
@@ -169,7 +169,7 @@ fn dropping_the_last_handle_commits_what_is_queued_and_closes_the_file() {
         until("all are queued", || database.status().queue.length == 5).await;
         drop(database);
         drop(gate);
-        join_all(queued).await.into_iter().for_each(|receipt| drop(receipt.unwrap().unwrap()));
+        unwrap_all(unwrap_all(join_all(queued).await));
         in_hand.await.unwrap().unwrap();
         let reopened = soon("opening it again", async {
             loop {

@@ -3,7 +3,7 @@
 use actix_sqlite::{Execute, Statement, params};
 use futures_util::future::join_all;
 
-use crate::harness::{Place, Random, all, integers, run, run_all};
+use crate::harness::{Place, Random, all, integers, run, run_all, unwrap_all};
 
 #[test]
 fn writes_with_different_texts_run_in_the_order_sent() {
@@ -77,7 +77,7 @@ fn each_callers_writes_keep_their_order_among_those_of_others() {
                 assert!(commits.is_sorted(), "caller {caller}: {commits:?}");
             }
         });
-        join_all(callers.map(actix_rt::spawn)).await.into_iter().for_each(|caller| caller.unwrap());
+        unwrap_all(join_all(callers.map(actix_rt::spawn)).await);
         for caller in 0..CALLERS {
             let query =
                 actix_sqlite::Query::new("SELECT n FROM t WHERE caller = ?1 ORDER BY seq").params([caller]);

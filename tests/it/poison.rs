@@ -151,7 +151,7 @@ fn poisons() -> Vec<Poison> {
 }
 
 fn settings(settings: &mut Settings) {
-    settings.writer.linger = Linger::Fixed(Duration::from_secs(60));
+    settings.writer.linger = Linger::Fixed(Duration::from_mins(1));
     settings.writer.max_batch_writes = NonZeroUsize::new(BATCH).unwrap();
     settings.writer.statement_timeout = Duration::from_millis(150);
     settings.writer.max_rows = NonZeroUsize::new(5).unwrap();

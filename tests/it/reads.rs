@@ -8,7 +8,7 @@ use bytesize::ByteSize;
 use futures_util::future::{join, join_all};
 use serde::Deserialize;
 
-use crate::harness::{Gate, Place, integers, run, run_all, soon, until};
+use crate::harness::{Gate, Place, integers, run, run_all, soon, until, unwrap_all};
 
 const ENDLESS: &str = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT n FROM c";
 const COUNT_FOR_EVER: &str =
@@ -46,7 +46,7 @@ fn a_query_begun_after_an_acknowledgement_sees_the_write() {
                 }
             })
         });
-        join_all(callers).await.into_iter().for_each(|caller| caller.unwrap());
+        unwrap_all(join_all(callers).await);
     });
 }
 
@@ -151,7 +151,7 @@ fn a_query_is_bounded_in_time_and_the_reader_serves_on() {
                 settings.readers.query_timeout = Duration::from_millis(300);
             })
             .await;
-        for timeout in [None, Some(Duration::from_millis(30)), Some(Duration::from_secs(3600))] {
+        for timeout in [None, Some(Duration::from_millis(30)), Some(Duration::from_hours(1))] {
             let mut query = Query::new(COUNT_FOR_EVER);
             query.timeout = timeout;
             let begun = Instant::now();
@@ -267,7 +267,7 @@ fn a_stream_dropped_early_frees_its_reader() {
         let database = place
             .open(|settings| {
                 settings.readers.threads = 1;
-                settings.readers.query_timeout = Duration::from_secs(3600);
+                settings.readers.query_timeout = Duration::from_hours(1);
             })
             .await;
         for taken in [0, 1, 10] {
@@ -315,7 +315,7 @@ fn a_query_whose_caller_leaves_gives_its_reader_back() {
                 settings.readers.threads = 1;
                 settings.readers.max_rows = NonZeroUsize::new(100_000_000).unwrap();
                 settings.readers.max_result_bytes = ByteSize::gib(4);
-                settings.readers.query_timeout = Duration::from_secs(3600);
+                settings.readers.query_timeout = Duration::from_hours(1);
             })
             .await;
         // By the time the second query is answered the first has been begun, or dropped from the queue.

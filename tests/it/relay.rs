@@ -110,6 +110,12 @@ fn one_message_to_one_target_is_one_row() {
     });
 }
 
+/// Whether a log passes a filter.
+type Keep = fn(&MessageLog) -> bool;
+
+/// Makes a good log bad.
+type Spoil = fn(&mut AddMessageLog);
+
 #[test]
 fn logs_are_filtered_counted_and_paged() {
     let place = Place::new();
@@ -128,7 +134,6 @@ fn logs_are_filtered_counted_and_paged() {
         assert_eq!(ids(&everything), (1..=60).rev().collect::<Vec<_>>(), "the latest first");
 
         // Each filter against the same condition on what is known to be there.
-        type Keep = fn(&MessageLog) -> bool;
         let filters: [(GetMessageLogs, Keep); 6] = [
             (GetMessageLogs { status: Some("failed".into()), ..all.clone() }, |log| log.status == "failed"),
             (GetMessageLogs { platform: Some("feishu".into()), ..all.clone() }, |log| {
@@ -192,13 +197,13 @@ fn a_field_out_of_its_bounds_is_named() {
     let place = Place::new();
     run(async {
         let database = open(&place).await;
-        let bad: [(&str, Box<dyn Fn(&mut AddMessageLog)>); 6] = [
-            ("kook_message_id is empty", Box::new(|log| log.kook_message_id.clear())),
-            ("target_platform has 300 characters", Box::new(|log| log.target_platform = "x".repeat(300))),
-            ("content has 1000001 characters", Box::new(|log| log.content = "x".repeat(1_000_001))),
-            ("latency_ms is negative", Box::new(|log| log.latency_ms = Some(-1))),
-            ("created_at is no time", Box::new(|log| log.created_at = Some("noon".into()))),
-            ("status is empty", Box::new(|log| log.status.clear())),
+        let bad: [(&str, Spoil); 6] = [
+            ("kook_message_id is empty", |log| log.kook_message_id.clear()),
+            ("target_platform has 300 characters", |log| log.target_platform = "x".repeat(300)),
+            ("content has 1000001 characters", |log| log.content = "x".repeat(1_000_001)),
+            ("latency_ms is negative", |log| log.latency_ms = Some(-1)),
+            ("created_at is no time", |log| log.created_at = Some("noon".into())),
+            ("status is empty", |log| log.status.clear()),
         ];
         for (reason, spoil) in bad {
             let mut log = log("m1", "discord");

@@ -153,11 +153,12 @@ fn own_tables(conn: &Connection, path: &Path) -> Result<(), StartError> {
 /// Own tables are closed to callers' SQL; what they say of their versions is shown in the status.
 pub(super) fn note_versions(conn: &Connection, stats: &Stats) -> rusqlite::Result<()> {
     let _trusted = authorizer::Trusted::begin();
-    let version = |table: &str, column: &str| match conn.table_exists(None, table)? {
-        true => conn.query_row(&format!("SELECT coalesce(max({column}), 0) FROM {table}"), [], |row| {
-            row.get::<_, i64>(0)
-        }),
-        false => Ok(0),
+    let version = |table: &str, column: &str| {
+        if !conn.table_exists(None, table)? {
+            return Ok(0);
+        }
+        let sql = format!("SELECT coalesce(max({column}), 0) FROM {table}");
+        conn.query_row(&sql, [], |row| row.get::<_, i64>(0))
     };
     for (shown, found) in [
         (&stats.format, version("_actix_sqlite_commit", "format")?),
