@@ -27,6 +27,8 @@ pub(crate) struct WriterActor {
     policy: BatchPolicy,
     hand: Hand,
     traffic: Traffic,
+    /// How many writes were in hand when the batch began to wait for company, if it did.
+    waited_from: Option<usize>,
 }
 
 /// The writes taken from the queue and not answered yet.
@@ -57,6 +59,7 @@ impl WriterActor {
             policy,
             hand: Hand::default(),
             traffic: Traffic::default(),
+            waited_from: None,
         })
     }
 
@@ -117,6 +120,7 @@ impl WriterActor {
         let (policy, traffic) = (&self.policy, self.traffic);
         let mut pending = Pending { writes: 0, bytes: 0, since, flush_requested: false };
         let mut now = since;
+        self.waited_from = None;
         loop {
             let mut verdict = Verdict::Take;
             intake.take_while(&mut self.hand.tickets, |hand, behind| {
@@ -137,6 +141,7 @@ impl WriterActor {
                 Verdict::Flush(reason) => return reason,
                 Verdict::Take => return FlushReason::Idle,
                 Verdict::Wait { until } => {
+                    self.waited_from.get_or_insert(pending.writes);
                     let wanted = policy.wanted(pending, traffic);
                     intake.wait(Load { items: wanted.writes, bytes: wanted.bytes }, Some(until));
                     now = Instant::now();
@@ -167,11 +172,11 @@ impl WriterActor {
         let result = engine.commit(&writes, outcomes);
         self.shared.last_commit.send_replace(engine.last_commit());
         fail::fail_point!("after_commit");
-        self.traffic = Traffic { last_batch: tickets.len(), last_commit: begun.elapsed() };
+        self.traffic = self.traffic.after(tickets.len(), outcomes.sealing, reason, self.waited_from);
         tracing::debug!(
             writes = tickets.len(),
             reason = reason.name(),
-            micros = self.traffic.last_commit.as_micros(),
+            micros = begun.elapsed().as_micros(),
             "batch"
         );
         self.shared.stats.batch(tickets.len(), reason);

@@ -4,6 +4,8 @@
 
 pub(crate) mod sqlite;
 
+use std::time::Duration;
+
 use crate::error::{ReadError, StartError, StatementError, WriteError};
 use crate::message::{CommitSeq, Committed, ReadRequest, Value, WriteRequest};
 
@@ -70,6 +72,8 @@ pub(crate) struct Outcomes {
     pub(crate) in_doubt: Option<InDoubt>,
     /// COMMITs that succeeded.
     pub(crate) commits: usize,
+    /// What the last of them took, without the statements before it.
+    pub(crate) sealing: Duration,
     /// Whether a write had to be isolated from its neighbours.
     pub(crate) replayed: bool,
 }

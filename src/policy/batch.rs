@@ -2,7 +2,11 @@
 //!
 //! `Linger::Auto` follows what RabbitMQ's `gen_batch_server` found (a batch is what waits when the last one is done)
 //! and adds one thing: callers who were answered together tend to come back together, so while fewer are here than
-//! last time it waits a fraction of what a commit costs, and a wait that was in vain is not repeated.
+//! last time it waits for them, and then one COMMIT does for all. Without the wait they fall into two groups that take
+//! turns, with a COMMIT for each; but one group comes back while the other one is written, and in a wait the writer is
+//! idle. So a wait pays only if it costs less than the COMMIT it saves: with few callers or slow disks it does, with a
+//! thousand callers and fast disks it does not. Hence a wait ends after half the cost of a COMMIT, and a few in a row
+//! that ended in vain are followed by a pause of many batches, in which none waits.
 
 use std::time::{Duration, Instant};
 
@@ -79,8 +83,48 @@ pub(crate) enum Behind {
 pub(crate) struct Traffic {
     /// Writes of the last batch.
     pub(crate) last_batch: usize,
-    /// What the last COMMIT took, from BEGIN to the end.
-    pub(crate) last_commit: Duration,
+    /// What the last COMMIT took by itself, without the statements before it.
+    pub(crate) commit_cost: Duration,
+    /// Waits that ended without the company, one after the other.
+    in_vain: u32,
+    /// So many batches will not wait.
+    pause: u32,
+}
+
+impl Traffic {
+    /// One wait in vain may be the scheduler's fault; so many are not.
+    const MOST_IN_VAIN: u32 = 3;
+    /// How many batches pass before it is tried again.
+    const PAUSE: u32 = 1_024;
+
+    /// What is known after one more batch, whose wait, if it waited, began with so many writes in hand.
+    pub(crate) fn after(
+        self,
+        batch: usize,
+        commit_cost: Duration,
+        reason: FlushReason,
+        waited_from: Option<usize>,
+    ) -> Self {
+        let pause = self.pause.saturating_sub(1);
+        let mut after = Self { last_batch: batch, commit_cost, pause, ..self };
+        match waited_from {
+            Some(_) if reason == FlushReason::Linger => {
+                after.in_vain += 1;
+                if after.in_vain >= Self::MOST_IN_VAIN {
+                    (after.in_vain, after.pause) = (Self::MOST_IN_VAIN - 1, Self::PAUSE);
+                }
+            }
+            // A wait for a few stragglers proves nothing, one for most of the batch does.
+            Some(writes) if writes <= batch / 2 => after.in_vain = 0,
+            _ => {}
+        }
+        after
+    }
+
+    /// Whether company is expected that is worth a wait.
+    fn is_company_missing(self, pending: Pending) -> bool {
+        self.pause == 0 && pending.writes < self.last_batch
+    }
 }
 
 /// What to do with the batch.
@@ -162,8 +206,8 @@ impl BatchPolicy {
     fn linger(&self, pending: Pending, traffic: Traffic) -> Duration {
         match self.linger {
             Linger::Fixed(linger) => linger,
-            Linger::Auto if pending.writes < traffic.last_batch => {
-                (traffic.last_commit / 2).min(self.max_linger)
+            Linger::Auto if traffic.is_company_missing(pending) => {
+                (traffic.commit_cost / 2).min(self.max_linger)
             }
             Linger::Auto => Duration::ZERO,
         }
@@ -186,7 +230,7 @@ mod tests {
         let start = Instant::now();
         let (writes, bytes, age) = pending;
         let pending = Pending { writes, bytes, since: start, flush_requested: false };
-        let traffic = Traffic { last_batch: traffic.0, last_commit: traffic.1 * MS };
+        let traffic = Traffic { last_batch: traffic.0, commit_cost: traffic.1 * MS, ..Traffic::default() };
         policy.decide(pending, behind, traffic, start + age * MS)
     }
 
@@ -233,6 +277,46 @@ mod tests {
         let up = Verdict::Flush(FlushReason::Linger);
         assert_eq!(decide(Linger::Auto, (7, 7, 2), Behind::Nothing, (8, 4)), up, "half a commit is enough");
         assert_eq!(decide(Linger::Auto, (7, 7, 5), Behind::Nothing, (8, 400)), up, "never past max_linger");
+    }
+
+    #[test]
+    fn waits_in_vain_are_followed_by_a_pause_and_few_after_it_by_another() {
+        let (up, idle) = (FlushReason::Linger, FlushReason::Idle);
+        let waits = |traffic: Traffic| {
+            let policy = BatchPolicy { max_writes: 10, max_bytes: 10, linger: Linger::Auto, max_linger: MS };
+            let now = Instant::now();
+            let pending = Pending { writes: 1, bytes: 1, since: now, flush_requested: false };
+            self::waits(policy.decide(pending, Behind::Nothing, traffic, now))
+        };
+        let after = |traffic: Traffic, reason, waited_from| traffic.after(8, MS, reason, waited_from);
+        let begun = Traffic::default().after(8, MS, idle, None);
+        for (name, batches, expected) in [
+            ("nobody waited yet", vec![], true),
+            ("twice in vain", vec![(up, Some(1)); 2], true),
+            ("three times in vain", vec![(up, Some(1)); 3], false),
+            (
+                "one of three was worth it",
+                vec![(up, Some(1)), (up, Some(1)), (idle, Some(1)), (up, Some(1))],
+                true,
+            ),
+            (
+                "one was, for a straggler",
+                vec![(up, Some(1)), (up, Some(1)), (idle, Some(7)), (up, Some(1))],
+                false,
+            ),
+            ("the last batch ran out of time without a wait", vec![(up, None); 3], true),
+        ] {
+            let traffic = batches.iter().fold(begun, |traffic, batch| after(traffic, batch.0, batch.1));
+            assert_eq!(waits(traffic), expected, "{name}");
+        }
+        let paused =
+            vec![(up, Some(1)); 3].into_iter().fold(begun, |traffic, batch| after(traffic, batch.0, batch.1));
+        let tried_again = (0..Traffic::PAUSE).fold(paused, |traffic, _| {
+            assert!(!waits(traffic), "a pause lasts");
+            after(traffic, idle, None)
+        });
+        assert!(waits(tried_again), "and ends");
+        assert!(!waits(after(tried_again, up, Some(1))), "in vain again: paused at once");
     }
 
     #[test]

@@ -27,6 +27,8 @@ use crate::stats::Stats;
 pub(super) struct SqliteWriter {
     conn: Connection,
     last_commit: CommitSeq,
+    /// What the last COMMIT took.
+    sealing: Duration,
     deadline: Deadline,
     rowids: rowid::Watch,
     checkpointer: Checkpointer,
@@ -78,6 +80,7 @@ impl SqliteWriter {
         let writer = &settings.writer;
         Ok(Self {
             last_commit,
+            sealing: Duration::ZERO,
             deadline: Deadline::install(&conn).map_err(explain)?,
             rowids: rowid::Watch::install(&conn).map_err(explain)?,
             checkpointer: Checkpointer::install(&conn, path, &settings.database, stats).map_err(explain)?,
@@ -125,9 +128,11 @@ impl SqliteWriter {
             return Ok(Attempt::Committed(outcomes));
         }
         fail::fail_point!("before_commit");
+        let begun = Instant::now();
         match self.seal(commit) {
             Ok(()) => {
                 self.last_commit = commit;
+                self.sealing = begun.elapsed();
                 Ok(Attempt::Committed(outcomes))
             }
             Err(error) if leaves_commit_in_doubt(&error) => {
@@ -322,6 +327,7 @@ impl WriteEngine for SqliteWriter {
             match attempt {
                 Attempt::Committed(results) => {
                     outcomes.commits += usize::from(results.iter().any(Result::is_ok));
+                    outcomes.sealing = self.sealing;
                     for (place, result) in range.zip(results) {
                         outcomes.settled[place] = Some(result);
                     }
