@@ -21,6 +21,7 @@ pub use stream::RowStream;
 
 use crate::actors::shared::Shared;
 use crate::actors::ticket::{ReadReply, ReadTicket, WriteAnswer, WriteTicket};
+use crate::engine::Engine;
 use crate::error::{ReadError, Refusal, StartError, WriteError};
 use crate::message::{
     CommitSeq, Committed, Execute, Extent, Query, QueryOne, Read, ReadRequest, Receipt, Row, Rows,
@@ -43,6 +44,7 @@ pub struct Database {
 
 struct Inner {
     shared: Arc<Shared>,
+    engine: Arc<dyn Engine>,
     settings: Settings,
 }
 

@@ -11,6 +11,8 @@ use crate::message::{CommitSeq, Committed, ReadRequest, Value, WriteRequest};
 pub(crate) trait Engine: Send + Sync + 'static {
     fn open_writer(&self) -> Result<Box<dyn WriteEngine>, StartError>;
     fn open_reader(&self) -> Result<Box<dyn ReadEngine>, StartError>;
+    /// Ends the statements of callers that run now, and all that begin later: the time of a shutdown is up.
+    fn interrupt(&self);
     /// Lets go of the file: all connections are closed, and nothing will be opened any more.
     fn close(&self);
 }

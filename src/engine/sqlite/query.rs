@@ -1,7 +1,7 @@
 //! A query on a reading connection, bounded in time, and the clock that bounds writes too.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use rusqlite::Connection;
@@ -28,13 +28,14 @@ const NEVER: u64 = u64::MAX;
 pub(super) struct Limit<'a>(&'a AtomicU64);
 
 impl Deadline {
-    pub(super) fn install(conn: &Connection) -> rusqlite::Result<Self> {
+    /// `interrupted`: set when no statement of a caller may run any more.
+    pub(super) fn install(conn: &Connection, interrupted: Arc<AtomicBool>) -> rusqlite::Result<Self> {
         let epoch = Instant::now();
         let at = Arc::new(AtomicU64::new(NEVER));
         let watched = Arc::clone(&at);
         let is_over = move || {
             let at = watched.load(Relaxed);
-            at != NEVER && micros(epoch.elapsed()) >= at
+            at != NEVER && (interrupted.load(Relaxed) || micros(epoch.elapsed()) >= at)
         };
         conn.progress_handler(INSTRUCTIONS, Some(is_over))?;
         Ok(Self { epoch, at })
@@ -62,8 +63,8 @@ pub(super) struct SqliteReader {
 }
 
 impl SqliteReader {
-    pub(super) fn new(conn: Connection) -> rusqlite::Result<Self> {
-        Ok(Self { deadline: Deadline::install(&conn)?, conn })
+    pub(super) fn new(conn: Connection, interrupted: Arc<AtomicBool>) -> rusqlite::Result<Self> {
+        Ok(Self { deadline: Deadline::install(&conn, interrupted)?, conn })
     }
 }
 
