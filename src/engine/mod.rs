@@ -4,6 +4,10 @@
 
 pub(crate) mod sqlite;
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
 use crate::error::{ReadError, StartError, StatementError, WriteError};
 use crate::message::{CommitSeq, Committed, ReadRequest, Value, WriteRequest};
 
@@ -35,13 +39,21 @@ pub(crate) trait WriteEngine {
 
 /// One reader's connection.
 pub(crate) trait ReadEngine {
-    /// Runs a query and hands its rows to `sink`. `deadline` ends it.
+    /// Runs a query and hands its rows to `sink`.
     fn query(
         &mut self,
         request: &ReadRequest,
-        deadline: std::time::Instant,
+        until: Until<'_>,
         sink: &mut dyn RowSink,
     ) -> Result<(), ReadError>;
+}
+
+/// What ends a query before its last row.
+#[derive(Clone, Copy)]
+pub(crate) struct Until<'a> {
+    pub(crate) deadline: Instant,
+    /// Becomes true when the caller has left.
+    pub(crate) left: &'a Arc<AtomicBool>,
 }
 
 /// Where the rows of a query go.

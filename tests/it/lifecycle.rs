@@ -311,7 +311,7 @@ fn without_a_system_there_is_no_database() {
 fn settings_that_contradict_themselves_open_nothing() {
     run(async {
         let place = Place::new();
-        let settings = place.settings(|settings| settings.queue.max_writes = NonZeroUsize::MIN);
+        let settings = place.settings(|settings| settings.supervisor.window = Duration::ZERO);
         let error = Database::open(settings).await.unwrap_err();
         assert_eq!(error.code(), "invalid_settings");
         assert!(!place.path().exists());
