@@ -151,3 +151,25 @@ fn it_listens_on_a_unix_socket_too_and_takes_one_that_was_left_behind() {
     daemon.stop();
     assert!(!path.exists());
 }
+
+#[test]
+fn what_is_no_socket_is_left_where_the_socket_should_be() {
+    let directory = tempfile::tempdir().unwrap();
+    let [file, folder, link] = ["data", "folder", "link"].map(|name| directory.path().join(name));
+    std::fs::write(&file, "precious").unwrap();
+    std::fs::create_dir(&folder).unwrap();
+    std::os::unix::fs::symlink("data", &link).unwrap();
+    for path in [&file, &folder, &link] {
+        let mut settings = settings_in(directory.path());
+        settings.server.unix_socket.clone_from(path);
+        let error = actix_rt::System::new().block_on(Server::bind(settings)).unwrap_err();
+        let told = error.to_string();
+        assert!(
+            told.contains("there is a file that is no socket; name another server.unix_socket"),
+            "{told}"
+        );
+        assert_eq!(error.exit_code(), 1);
+    }
+    assert_eq!(std::fs::read_to_string(&link).unwrap(), "precious");
+    assert!(link.is_symlink() && folder.is_dir());
+}
