@@ -19,6 +19,7 @@ use crate::{Database, RefusedBecause};
 
 /// Finds a page of message logs, the latest first.
 #[utoipa::path(
+    operation_id = "list_message_logs",
     tag = "relay",
     params(GetMessageLogs),
     responses((status = OK, description = "The page.", body = MessageLogPage), QueryProblems)
@@ -33,6 +34,7 @@ pub(super) async fn list(
 
 /// Logs a message, unless it was logged for the same target already.
 #[utoipa::path(
+    operation_id = "add_message_log",
     tag = "relay",
     request_body = AddMessageLog,
     responses(
@@ -52,6 +54,7 @@ pub(super) async fn add(
 
 /// Shows a message log.
 #[utoipa::path(
+    operation_id = "show_message_log",
     tag = "relay",
     params(("id" = i64, Path)),
     responses((status = OK, description = "The message log.", body = MessageLog), RowProblems, QueryProblems)
@@ -68,6 +71,7 @@ pub(super) async fn show(daemon: web::Data<Daemon>, id: Id) -> Result<web::Json<
 /// Each line is taken or rejected by itself. A daemon that fails or stops on the way answers with a problem that has the
 /// counts so far in `import`; the same import again skips what is there.
 #[utoipa::path(
+    operation_id = "import_message_logs",
     tag = "relay",
     request_body(content = String, content_type = "application/x-ndjson",
         description = "One message log a line, as for `POST /v1/message-logs`."),

@@ -211,6 +211,7 @@ fn to_method(method: &HttpMethod) -> Method {
 
 /// This document.
 #[utoipa::path(
+    operation_id = "openapi",
     tag = "daemon",
     responses((status = OK, description = "OpenAPI 3.1.", body = Object, content_type = "application/json"), AccessProblems)
 )]
@@ -221,6 +222,7 @@ pub(super) async fn openapi_json(document: web::Data<Document>) -> HttpResponse 
 
 /// The way to the document for people.
 #[utoipa::path(
+    operation_id = "docs",
     tag = "daemon",
     responses((status = PERMANENT_REDIRECT, description = "To `/docs/`, the Swagger UI."), AccessProblems)
 )]
