@@ -37,6 +37,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
 use actix_web::middleware::{Compress, Next, from_fn};
 use actix_web::{App, Error, web};
 use tracing_actix_web::TracingLogger;
@@ -118,6 +119,7 @@ fn app(
         .app_data(extract::path_config())
         .app_data(extract::query_config())
         .wrap(from_fn(auth::require))
+        .wrap(from_fn(take_head_for_get))
         .wrap(from_fn(count))
         .wrap(Compress::default())
         .wrap(TracingLogger::<span::RequestSpan>::new())
@@ -129,6 +131,18 @@ async fn count(
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     if let Some(daemon) = request.app_data::<web::Data<Daemon>>() {
         daemon.requests.fetch_add(1, Relaxed);
+    }
+    next.call(request).await
+}
+
+/// Load balancers ask by HEAD, and each route that takes GET takes it so. That the answer goes without its body is seen to
+/// by the connection, which remembers what was asked.
+async fn take_head_for_get(
+    mut request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    if request.method() == Method::HEAD {
+        request.head_mut().method = Method::GET;
     }
     next.call(request).await
 }

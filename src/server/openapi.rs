@@ -190,6 +190,9 @@ impl Document {
     fn methods(&self, path: &str) -> Vec<Method> {
         let matching = self.routes.iter().filter(|(route, _)| route.is_match(path));
         let mut methods: Vec<Method> = matching.flat_map(|(_, methods)| methods.iter().cloned()).collect();
+        if methods.contains(&Method::GET) {
+            methods.push(Method::HEAD);
+        }
         methods.sort_by(|one, other| one.as_str().cmp(other.as_str()));
         methods.dedup();
         methods

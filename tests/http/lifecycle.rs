@@ -23,6 +23,29 @@ fn health_and_status_tell_how_it_is() {
 }
 
 #[test]
+fn head_is_get_without_the_body() {
+    let daemon = Daemon::start();
+    let client = &daemon.client;
+    for path in ["/livez", "/readyz", "/v1/status", "/v1/accounts", "/openapi.json", "/docs/"] {
+        let (head, get) = (client.send("HEAD", path, ()), client.get(path));
+        assert_eq!((head.status, head.header("content-type")), (200, get.header("content-type")), "{path}");
+    }
+    // Read to the end of the connection: a client leaves out what follows the headers.
+    for (path, status) in [("/livez", "200 OK"), ("/v1/execute", "405 Method Not Allowed")] {
+        let mut connection = TcpStream::connect(daemon.address()).unwrap();
+        let head = format!("HEAD {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        connection.write_all(head.as_bytes()).unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).unwrap();
+        let (headers, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(headers.starts_with(&format!("HTTP/1.1 {status}")), "{headers}");
+        assert_eq!(body, "", "{headers}");
+    }
+    assert_eq!(client.send("HEAD", "/v1/execute", ()).header("allow"), "POST");
+    assert_eq!(client.send("HEAD", "/v1/nothing", ()).status, 404);
+}
+
+#[test]
 fn stopping_commits_what_is_queued_answers_it_and_refuses_the_rest() {
     let mut daemon = Daemon::with(one_at_a_time);
     daemon.execute("CREATE TABLE t (a)");
