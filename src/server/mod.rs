@@ -1,8 +1,9 @@
 //! The daemon: the database over HTTP and JSON, on a TCP address and, if set, a Unix socket.
 //!
 //! Each route stands once, in `routes`: that list is what is served and what the OpenAPI document at `/openapi.json`
-//! (for people: `/docs`) is made of. `extract.rs` takes requests apart, `problem.rs` has all that is answered when
-//! something is wrong, `auth.rs` says who may come in, `daemon.rs` starts and ends it.
+//! (for people: `/docs`) is made of. `extract.rs` takes requests apart, `body.rs` waits for their
+//! bodies, `problem.rs` has all that is answered when something is wrong, `auth.rs` says who may come in, `daemon.rs`
+//! starts and ends it.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -21,6 +22,7 @@
 
 mod accounts;
 mod auth;
+mod body;
 mod daemon;
 mod extract;
 mod health;
@@ -53,6 +55,7 @@ pub use signals::Signal;
 use crate::Database;
 use crate::settings;
 use auth::Auth;
+use body::Patience;
 
 /// What the handlers of all threads share.
 struct Daemon {
@@ -60,6 +63,7 @@ struct Daemon {
     auth: Auth,
     max_body: usize,
     max_line: usize,
+    patience: Patience,
     requests: AtomicU64,
 }
 
@@ -69,7 +73,14 @@ impl Daemon {
         let auth = Auth::new(&all.auth);
         let (max_body, max_line) =
             (settings::bytes(all.server.max_body), settings::bytes(all.server.max_line));
-        Self { database, auth, max_body, max_line, requests: AtomicU64::default() }
+        Self {
+            database,
+            auth,
+            max_body,
+            max_line,
+            patience: Patience::DEFAULT,
+            requests: AtomicU64::default(),
+        }
     }
 
     fn requests(&self) -> u64 {
