@@ -60,6 +60,7 @@ pub(super) fn created(added: Added) -> HttpResponse {
 
 /// Lists the accounts.
 #[utoipa::path(
+    operation_id = "list_accounts",
     tag = "relay",
     params(ListFilter),
     responses(
@@ -82,6 +83,7 @@ pub(super) async fn list(
 
 /// Adds an account, unless its e-mail address is there already.
 #[utoipa::path(
+    operation_id = "add_account",
     tag = "relay",
     request_body = AddAccount,
     responses(
@@ -101,6 +103,7 @@ pub(super) async fn add(
 
 /// Shows an account.
 #[utoipa::path(
+    operation_id = "show_account",
     tag = "relay",
     params(("id" = i64, Path), Detail),
     responses(
@@ -125,6 +128,7 @@ pub(super) async fn show(
 
 /// Changes an account's status and notes the time.
 #[utoipa::path(
+    operation_id = "change_account",
     tag = "relay",
     params(("id" = i64, Path)),
     request_body = StatusBody,
@@ -143,6 +147,7 @@ pub(super) async fn change(
 
 /// Deletes an account.
 #[utoipa::path(
+    operation_id = "delete_account",
     tag = "relay",
     params(("id" = i64, Path)),
     responses((status = OK, description = "Deleted.", body = Deleted), RowProblems, WriteProblems)

@@ -35,7 +35,7 @@ pub enum ServeError {
     Listen {
         /// Where.
         address: Address,
-        /// What the system said.
+        /// What the system said, or what is there already.
         reason: String,
     },
     /// The system refuses what a server needs.

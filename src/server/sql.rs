@@ -83,6 +83,7 @@ fn timeout(milliseconds: Option<NonZeroU64>) -> Option<Duration> {
 
 /// Commits one statement and answers with its receipt.
 #[utoipa::path(
+    operation_id = "execute",
     tag = "sql",
     params(("Idempotency-Key" = Option<String>, Header, max_length = 255,
         description = "However often the write is sent under this key, it is committed once, and each answer is the \
@@ -103,6 +104,7 @@ pub(super) async fn execute(
 
 /// Commits several statements, all or none.
 #[utoipa::path(
+    operation_id = "transaction",
     tag = "sql",
     params(("Idempotency-Key" = Option<String>, Header, max_length = 255,
         description = "However often the transaction is sent under this key, it is committed once.")),
@@ -134,6 +136,7 @@ pub(super) async fn transaction(
 /// base64) it is streamed, however long it is. A streamed result that fails on the way breaks off before the end of its
 /// chunked body.
 #[utoipa::path(
+    operation_id = "query",
     tag = "sql",
     request_body = QueryBody,
     responses(
