@@ -79,6 +79,17 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
     serde_json::from_str(text).map_err(explain)
 }
 
+/// The header, as it is documented.
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Header)]
+#[allow(dead_code, reason = "only its documentation is used")]
+pub(super) struct KeyHeader {
+    /// However often the write is sent under this key, it is committed once, and each answer is the first one's. Another
+    /// write under the same key is refused with 409.
+    #[param(rename = "Idempotency-Key", max_length = 255)]
+    idempotency_key: Option<String>,
+}
+
 /// The header `Idempotency-Key`, if it was sent.
 pub(super) struct Key(pub(super) Option<IdempotencyKey>);
 

@@ -8,7 +8,7 @@ use futures_util::future::{Either, select};
 use super::Daemon;
 use super::accounts::created;
 use super::body::Body;
-use super::extract::{Id, JsonBody, refuse_unreadable};
+use super::extract::{Id, JsonBody, Key, KeyHeader, refuse_unreadable};
 use super::openapi::{BodyProblems, QueryProblems, RowProblems, WriteProblems};
 use super::problem::{Fault, Problem};
 use crate::error::Refusal;
@@ -36,6 +36,7 @@ pub(super) async fn list(
 #[utoipa::path(
     operation_id = "add_message_log",
     tag = "relay",
+    params(KeyHeader),
     request_body = AddMessageLog,
     responses(
         (status = CREATED, description = "Logged.", body = Added),
@@ -47,9 +48,10 @@ pub(super) async fn list(
 #[post("/v1/message-logs")]
 pub(super) async fn add(
     daemon: web::Data<Daemon>,
+    key: Key,
     JsonBody(message): JsonBody<AddMessageLog>,
 ) -> Result<HttpResponse, Problem> {
-    Ok(created(daemon.database.add_message_log(message).await?))
+    Ok(created(daemon.write(message, key).await?))
 }
 
 /// Shows a message log.

@@ -52,10 +52,11 @@ pub use listen::Address;
 pub use problem::Problem;
 pub use signals::Signal;
 
-use crate::Database;
 use crate::settings;
+use crate::{Database, Keyed, Write, WriteError};
 use auth::Auth;
 use body::Patience;
+use extract::Key;
 
 /// What the handlers of all threads share.
 struct Daemon {
@@ -80,6 +81,14 @@ impl Daemon {
             max_line,
             patience: Patience::DEFAULT,
             requests: AtomicU64::default(),
+        }
+    }
+
+    /// Commits a write, under the key of its request if it has one.
+    async fn write<W: Write>(&self, write: W, Key(key): Key) -> Result<W::Reply, WriteError> {
+        match key {
+            Some(key) => self.database.send(Keyed { write, key }).await,
+            None => self.database.send(write).await,
         }
     }
 

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::Daemon;
-use super::extract::{Format, JsonBody, Key};
+use super::extract::{Format, JsonBody, Key, KeyHeader};
 use super::openapi::{AnyParams, BodyProblems, QueryProblems, WriteProblems};
 use super::problem::{Fault, Problem};
 use super::rows;
@@ -85,9 +85,7 @@ fn timeout(milliseconds: Option<NonZeroU64>) -> Option<Duration> {
 #[utoipa::path(
     operation_id = "execute",
     tag = "sql",
-    params(("Idempotency-Key" = Option<String>, Header, max_length = 255,
-        description = "However often the write is sent under this key, it is committed once, and each answer is the \
-            first one's receipt. Another write under the same key is refused with 409.")),
+    params(KeyHeader),
     request_body = ExecuteBody,
     responses((status = OK, description = "Committed.", body = Receipt), BodyProblems, WriteProblems)
 )]
@@ -106,8 +104,7 @@ pub(super) async fn execute(
 #[utoipa::path(
     operation_id = "transaction",
     tag = "sql",
-    params(("Idempotency-Key" = Option<String>, Header, max_length = 255,
-        description = "However often the transaction is sent under this key, it is committed once.")),
+    params(KeyHeader),
     request_body = TransactionBody,
     responses((status = OK, description = "Committed.", body = TransactionReceipt), BodyProblems, WriteProblems)
 )]
