@@ -104,6 +104,39 @@ fn a_second_signal_ends_at_once_and_leaves_whole_writes_or_none() {
 }
 
 #[test]
+fn files_that_are_not_closed_in_time_are_a_failure() {
+    let place = Place::new();
+    let mut daemon = Daemon::start_with(&place, |command| {
+        command.envs([
+            ("ACTIX_SQLITE__READERS__THREADS", "1"),
+            ("ACTIX_SQLITE__SUPERVISOR__SHUTDOWN_TIMEOUT", "50ms"),
+        ]);
+    });
+    // SQLite looks up from a statement between its steps, and this is one step of many minutes. One of the two is begun,
+    // the other waits for it.
+    let endless = "SELECT instr(zeroblob(20000000), CAST(zeroblob(10000000) || x'01' AS BLOB))";
+    let asking = [(); 2].map(|()| {
+        let command = place.command(&["query", endless, "--url", &daemon.url]);
+        std::thread::spawn(move || finish(command, b""))
+    });
+    let end = Instant::now() + PATIENCE;
+    while place.run(&["status", "--url", &daemon.url]).json()["readers"]["queue"]["length"] != 1 {
+        assert!(Instant::now() < end, "the query does not begin");
+    }
+    daemon.signal("-TERM");
+    let (status, stderr) = daemon.wait();
+    assert_eq!(status.code(), Some(1), "{stderr}");
+    assert!(
+        stderr.contains("\nerror: the files were not closed in time (supervisor.shutdown_timeout): "),
+        "{stderr}"
+    );
+    for asking in asking {
+        assert_ne!(asking.join().unwrap().code, Some(0));
+    }
+    place.run(&["check", "--database", "data.db"]).ok();
+}
+
+#[test]
 fn an_address_in_use_is_told() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
