@@ -1,7 +1,7 @@
 //! `serve` from its first line to its last, and what a client says of a daemon that is not there or not its own.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -252,4 +252,23 @@ fn the_log_is_text_or_json_and_on_stderr() {
     let events: Vec<serde_json::Value> =
         stderr.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     assert!(events.iter().any(|event| event["fields"]["message"] == "stopped"), "{stderr}");
+}
+
+#[test]
+fn what_strangers_send_is_not_logged_unless_asked_for() {
+    for (filter, logged) in [("info", false), ("", false), ("info,actix_http=error", true)] {
+        let place = Place::new();
+        let mut daemon = Daemon::start_with(&place, |command| {
+            command.env("ACTIX_SQLITE__TELEMETRY__FILTER", filter);
+        });
+        let mut stranger = TcpStream::connect(daemon.url.trim_start_matches("http://")).unwrap();
+        stranger.write_all(b"no HTTP\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stranger.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+        daemon.signal("-TERM");
+        let (_, stderr) = daemon.wait();
+        assert_eq!(stderr.contains("actix_http"), logged, "{filter}: {stderr}");
+        assert_eq!(stderr.contains("stopping"), filter.contains("info"), "{filter}: {stderr}");
+    }
 }
