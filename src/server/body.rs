@@ -100,7 +100,8 @@ mod tests {
             let handle = server.handle();
             actix_rt::spawn(server);
             let mut answers = Vec::new();
-            for request in requests.to_vec() {
+            for request in requests {
+                let request = request.clone();
                 let asked = actix_rt::task::spawn_blocking(move || ask(address, &request));
                 answers.push(asked.await.unwrap());
             }
