@@ -87,7 +87,7 @@ mod tests {
         Patience { document: Duration::from_millis(20), import: Duration::from_millis(500) };
 
     /// What a daemon of little patience answers until it closes the connection, to a request whose sender leaves it open.
-    fn answers(requests: &[String]) -> Vec<(String, Value)> {
+    fn answers<const COUNT: usize>(requests: [String; COUNT]) -> Vec<(String, Value)> {
         let directory = tempfile::tempdir().unwrap();
         actix_rt::System::new().block_on(async {
             let database =
@@ -100,7 +100,7 @@ mod tests {
             let handle = server.handle();
             actix_rt::spawn(server);
             let mut answers = Vec::new();
-            for request in requests.iter().cloned() {
+            for request in requests {
                 let asked = actix_rt::task::spawn_blocking(move || ask(address, &request));
                 answers.push(asked.await.unwrap());
             }
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_document_that_stalls_is_answered_and_its_connection_closed() {
-        for (headers, problem) in answers(&[
+        for (headers, problem) in answers([
             sized("/v1/execute", "{"),
             sized("/v1/query", ""),
             chunked("/v1/transaction", "{"),
@@ -158,7 +158,7 @@ mod tests {
         };
         let sent = format!("{}\n{}\n{{\"kook_mess", line("a"), line("b"));
         let path = "/v1/message-logs/import";
-        let answers = answers(&[sized(path, &sent), chunked(path, &sent)]);
+        let answers = answers([sized(path, &sent), chunked(path, &sent)]);
         for ((headers, problem), count) in answers.iter().zip(["inserted", "duplicates"]) {
             assert!(headers.starts_with("HTTP/1.1 408 "), "{headers}");
             assert!(headers.contains("connection: close"), "{headers}");
