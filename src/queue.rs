@@ -54,8 +54,11 @@ struct State<T> {
     /// Length of `outside` at which it is next searched for abandoned requests.
     sweep_at: usize,
     closed: Option<RefusedBecause>,
-    /// How many threads are in [`Queue::wait`], and what they wait for: nobody is woken for less.
+    /// How many threads sleep in [`Queue::wait`], and what they wait for: nobody is woken for less.
     sleepers: usize,
+    /// How many were told to wake up and have not yet got to it. A thread takes long to wake up, compared with a push,
+    /// and to tell it again is a system call each time.
+    waking: usize,
     wanted: Load,
     urgent: bool,
 }
@@ -74,6 +77,7 @@ impl<T: Queued> Queue<T> {
             sweep_at: FIRST_SWEEP,
             closed: None,
             sleepers: 0,
+            waking: 0,
             wanted: Load::default(),
             urgent: false,
         };
@@ -152,13 +156,21 @@ impl<T: Queued> Queue<T> {
                 None => self.ready.wait(state).unwrap_or_else(PoisonError::into_inner),
                 Some(left) => self.ready.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
             };
-            state.sleepers -= 1;
+            // Who was told and who wakes up by himself may not be the same; their numbers are.
+            match state.waking.checked_sub(1) {
+                Some(waking) => state.waking = waking,
+                None => state.sleepers -= 1,
+            }
         }
     }
 
     /// Waking costs a system call, so only who has something to do is woken.
-    fn wake_one(&self, state: MutexGuard<'_, State<T>>) {
+    fn wake_one(&self, mut state: MutexGuard<'_, State<T>>) {
         let wake = state.sleepers > 0 && state.has(state.wanted);
+        if wake {
+            state.sleepers -= 1;
+            state.waking += 1;
+        }
         drop(state);
         if wake {
             self.ready.notify_one();
