@@ -46,8 +46,8 @@ pub use error::{
     Outcome, ReadError, Refusal, RefusedBecause, StartError, StatementError, StatementErrorKind, WriteError,
 };
 pub use message::{
-    CommitSeq, Execute, IdempotencyKey, Params, ParamsError, Query, QueryOne, Read, Receipt, Row, RowRef,
-    Rows, Statement, StatementResult, Transaction, TransactionReceipt, Value, Write,
+    CommitSeq, Execute, IdempotencyKey, Keyed, Params, ParamsError, Query, QueryOne, Read, Receipt, Row,
+    RowRef, Rows, Statement, StatementResult, Transaction, TransactionReceipt, Value, Write,
 };
 pub use policy::{FlushReason, Linger, Overflow, RestartPolicy};
 pub use settings::{Settings, SettingsError};

@@ -109,7 +109,12 @@ impl<T: Queued> Queue<T> {
                 self.wake_one(state);
                 Ok(Pushed::Waiting(told))
             }
-            Admission::Refuse(because) => Err((item, because)),
+            Admission::Refuse(because) => {
+                // It grows no fuller: whoever waits for more waits in vain.
+                state.urgent = !state.inside.is_empty();
+                self.wake_one(state);
+                Err((item, because))
+            }
         }
     }
 

@@ -186,6 +186,10 @@ pub struct ReadersSettings {
     /// How long a query may take, waiting included.
     #[serde(with = "humantime_serde")]
     pub query_timeout: Duration,
+    /// How long a streamed result waits for a receiver that takes nothing; past that it is broken off, and the reader
+    /// serves others.
+    #[serde(with = "humantime_serde")]
+    pub max_stall: Duration,
     /// How many rows a result may have, unless it is streamed.
     pub max_rows: NonZeroUsize,
     /// How many bytes a result may have, unless it is streamed.
@@ -202,6 +206,7 @@ impl Default for ReadersSettings {
             max_queue_bytes: ByteSize::mib(64),
             overflow: Overflow::Wait,
             query_timeout: Duration::from_secs(30),
+            max_stall: Duration::from_secs(5),
             max_rows: nonzero(100_000),
             max_result_bytes: ByteSize::mib(64),
             statement_cache: 256,

@@ -64,10 +64,7 @@ fn made_lines() -> Vec<AddMessageLog> {
     let line = |n: usize| AddMessageLog {
         kook_message_id: format!("made-{n:016x}"),
         kook_channel_id: format!("channel-{}", n % 7),
-        content: (0..n * 7 % 31 + 1)
-            .map(|word| WORDS[(n + word) % WORDS.len()])
-            .collect::<Vec<_>>()
-            .join(" "),
+        content: (0..=n * 7 % 31).map(|word| WORDS[(n + word) % WORDS.len()]).collect::<Vec<_>>().join(" "),
         message_type: "text".into(),
         sender_name: format!("sender{}", n % 97),
         target_platform: ["discord", "telegram", "feishu"][n % 3].into(),

@@ -13,7 +13,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use super::shared::Shared;
 use super::ticket::{Chunk, ReadReply, ReadTicket};
 use super::{Exit, Serve, panic_message};
-use crate::engine::{Engine, ReadEngine, RowSink};
+use crate::engine::{Engine, ReadEngine, RowSink, Until};
 use crate::error::{ReadError, StatementError, StatementErrorKind as Kind};
 use crate::message::{Rows, Value};
 use crate::policy::RefusedBecause;
@@ -30,8 +30,9 @@ pub(crate) struct ReaderActor {
 
 #[derive(Clone, Copy)]
 struct Limits {
-    max_rows: usize,
-    max_bytes: usize,
+    rows: usize,
+    bytes: usize,
+    stall: Duration,
 }
 
 impl ReaderActor {
@@ -42,8 +43,9 @@ impl ReaderActor {
         settings: &ReadersSettings,
     ) -> Addr<Self> {
         let limits = Limits {
-            max_rows: settings.max_rows.get(),
-            max_bytes: settings::bytes(settings.max_result_bytes),
+            rows: settings.max_rows.get(),
+            bytes: settings::bytes(settings.max_result_bytes),
+            stall: settings.max_stall,
         };
         let (shared, engine) = (Arc::clone(shared), Arc::clone(engine));
         let thread = || std::thread::Builder::new().name("actix-sqlite-reader".into());
@@ -85,20 +87,22 @@ impl ReaderActor {
             self.in_hand.take().into_iter().for_each(|ticket| ticket.refuse(RefusedBecause::DeadlinePassed));
             return Ok(());
         }
+        let until = Until { deadline: ticket.deadline, left: &ticket.left };
         let result = match &ticket.reply {
-            ReadReply::Rows(reply) => {
-                let mut sink = Collected {
-                    rows: Rows::default(),
-                    bytes: 0,
-                    limits: self.limits,
-                    wanted: || !reply.is_closed(),
-                };
-                engine.query(&ticket.request, ticket.deadline, &mut sink).map(|()| Some(sink.rows))
+            ReadReply::Rows(_) => {
+                let mut sink = Collected { rows: Rows::default(), bytes: 0, limits: self.limits };
+                engine.query(&ticket.request, until, &mut sink).map(|()| Some(sink.rows))
             }
             ReadReply::Stream { chunks, .. } => {
-                let mut sink = Streamed { chunks, rows: Vec::new(), bytes: 0, deadline: ticket.deadline };
+                let mut sink = Streamed {
+                    chunks,
+                    rows: Vec::new(),
+                    bytes: 0,
+                    deadline: ticket.deadline,
+                    max_stall: self.limits.stall,
+                };
                 engine
-                    .query(&ticket.request, ticket.deadline, &mut sink)
+                    .query(&ticket.request, until, &mut sink)
                     .and_then(|()| sink.flush().map_err(ReadError::from))
                     .map(|()| None)
             }
@@ -161,20 +165,19 @@ fn unwanted() -> StatementError {
 }
 
 /// Rows held in memory, within the limits.
-struct Collected<F> {
+struct Collected {
     rows: Rows,
     bytes: usize,
     limits: Limits,
-    wanted: F,
 }
 
-impl<F: Fn() -> bool> RowSink for Collected<F> {
+impl RowSink for Collected {
     fn columns(&mut self, columns: Vec<String>) {
         self.rows.columns = columns;
     }
 
     fn row(&mut self, row: Vec<Value>) -> Result<(), StatementError> {
-        let Limits { max_rows, max_bytes } = self.limits;
+        let Limits { rows: max_rows, bytes: max_bytes, .. } = self.limits;
         self.bytes += row.iter().map(Value::size).sum::<usize>();
         self.rows.rows.push(row);
         let exceeded = |what: String| Err(StatementError::new(Kind::ResultTooLarge, what));
@@ -188,7 +191,7 @@ impl<F: Fn() -> bool> RowSink for Collected<F> {
                 "more than {max_bytes} bytes (readers.max_result_bytes); select less, or stream the result"
             ));
         }
-        if self.rows.len().is_multiple_of(1_000) && !(self.wanted)() { Err(unwanted()) } else { Ok(()) }
+        Ok(())
     }
 }
 
@@ -198,6 +201,7 @@ struct Streamed<'a> {
     rows: Vec<Vec<Value>>,
     bytes: usize,
     deadline: Instant,
+    max_stall: Duration,
 }
 
 impl Streamed<'_> {
@@ -213,11 +217,13 @@ impl Streamed<'_> {
     fn send(&self, chunk: Chunk) -> Result<(), StatementError> {
         /// How long a reader sleeps while its receiver is slow: there is no blocking send with a time limit.
         const NAP: Duration = Duration::from_millis(1);
+        // A receiver that takes nothing must not keep the reader from everybody else.
+        let until = self.deadline.min(Instant::now() + self.max_stall);
         let mut unsent = chunk;
         loop {
             match self.chunks.try_send(unsent) {
                 Ok(()) => return Ok(()),
-                Err(TrySendError::Full(chunk)) if Instant::now() < self.deadline => {
+                Err(TrySendError::Full(chunk)) if Instant::now() < until => {
                     unsent = chunk;
                     std::thread::sleep(NAP);
                 }

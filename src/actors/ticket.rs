@@ -3,6 +3,8 @@
 //! An answered write takes its request back with it: what a thread allocated is freed by that thread. Freed by the
 //! writer, the texts of a large batch kept both threads waiting for the allocator's lock.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
@@ -17,7 +19,7 @@ use crate::queue::Queued;
 pub(crate) struct WriteTicket {
     pub(crate) request: WriteRequest,
     reply: oneshot::Sender<WriteAnswer>,
-    deadline: Option<Instant>,
+    limit: Option<TimeLimit>,
     size: usize,
     /// Writers that panicked with this in hand.
     pub(crate) crashes: u32,
@@ -32,11 +34,11 @@ pub(crate) struct WriteAnswer {
 impl WriteTicket {
     pub(crate) fn new(
         request: WriteRequest,
-        deadline: Option<Instant>,
+        limit: Option<TimeLimit>,
     ) -> (Self, oneshot::Receiver<WriteAnswer>) {
         let (reply, answer) = oneshot::channel();
         let size = request.size();
-        (Self { request, reply, deadline, size, crashes: 0 }, answer)
+        (Self { request, reply, limit, size, crashes: 0 }, answer)
     }
 
     /// A caller that left in the meantime gets nothing, and that is all right.
@@ -52,8 +54,66 @@ impl WriteTicket {
         self.answer(Err(WriteError::Unknown(reason.to_owned())));
     }
 
-    pub(crate) fn is_overdue(&self, now: Instant) -> bool {
-        self.deadline.is_some_and(|deadline| now >= deadline)
+    /// Whether its turn may begin: its caller is there, and its time is not up.
+    pub(crate) fn begins(&self, now: Instant) -> bool {
+        !self.reply.is_closed()
+            && self.limit.as_ref().is_none_or(|limit| now < limit.deadline && limit.begin())
+    }
+
+    /// Its turn did not come to an end; it waits for another one.
+    pub(crate) fn waits_again(&mut self) {
+        if let Some(limit) = &self.limit {
+            limit.turn.store(TimeLimit::WAITING, Ordering::Release);
+        }
+    }
+}
+
+/// Until when a write may begin. Agreed upon between the writer and a caller whose time is up, so that nobody is told
+/// "not executed" of a write that is running.
+#[derive(Debug, Clone)]
+pub(crate) struct TimeLimit {
+    pub(crate) deadline: Instant,
+    turn: Arc<AtomicU8>,
+}
+
+impl TimeLimit {
+    const WAITING: u8 = 0;
+    const BEGUN: u8 = 1;
+    const GIVEN_UP: u8 = 2;
+
+    pub(crate) fn new(deadline: Instant) -> Self {
+        Self { deadline, turn: Arc::new(AtomicU8::new(Self::WAITING)) }
+    }
+
+    fn begin(&self) -> bool {
+        // Begun before, under a writer that failed: its caller was not told anything since.
+        self.leave_waiting(Self::BEGUN) || self.turn.load(Ordering::Acquire) == Self::BEGUN
+    }
+
+    /// Whether the caller may be told that the write was not executed: it never will be then.
+    pub(crate) fn give_up(&self) -> bool {
+        self.leave_waiting(Self::GIVEN_UP)
+    }
+
+    fn leave_waiting(&self, to: u8) -> bool {
+        self.turn.compare_exchange(Self::WAITING, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+}
+
+/// Held by who waits for the rows of a query; when it is gone, so is the caller, and the query is ended.
+#[derive(Debug, Default)]
+pub(crate) struct Presence(Arc<AtomicBool>);
+
+impl Presence {
+    /// Becomes true when the caller has left.
+    pub(crate) fn left(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.0)
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
@@ -76,6 +136,8 @@ pub(crate) struct ReadTicket {
     pub(crate) request: ReadRequest,
     pub(crate) reply: ReadReply,
     pub(crate) deadline: Instant,
+    /// Becomes true when the caller has left.
+    pub(crate) left: Arc<AtomicBool>,
     size: usize,
     /// Readers that panicked with this in hand.
     pub(crate) crashes: u32,
@@ -97,9 +159,9 @@ pub(crate) enum Chunk {
 }
 
 impl ReadTicket {
-    pub(crate) fn new(request: ReadRequest, reply: ReadReply, deadline: Instant) -> Self {
+    pub(crate) fn new(request: ReadRequest, reply: ReadReply, deadline: Instant, caller: &Presence) -> Self {
         let size = request.statement.size();
-        Self { request, reply, deadline, size, crashes: 0 }
+        Self { request, reply, deadline, left: caller.left(), size, crashes: 0 }
     }
 
     pub(crate) fn fail(self, error: ReadError) {

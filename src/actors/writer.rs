@@ -153,7 +153,7 @@ impl WriterActor {
     /// Not executed: whose caller has left, or whose time is up.
     fn drop_the_late(&mut self) {
         let now = Instant::now();
-        let is_late = |ticket: &mut WriteTicket| ticket.is_abandoned() || ticket.is_overdue(now);
+        let is_late = |ticket: &mut WriteTicket| !ticket.begins(now);
         for ticket in self.hand.tickets.extract_if(.., is_late) {
             stats::add(&self.shared.stats.writes_abandoned, 1);
             ticket.refuse(RefusedBecause::DeadlinePassed);
@@ -239,6 +239,9 @@ impl WriterActor {
                     ticket.answer(Err(error.clone().into()));
                 }
             }
+        }
+        for ticket in &mut tickets {
+            ticket.waits_again();
         }
         stats::add(&self.shared.stats.writes_given_back, tickets.len());
         self.shared.intake.give_back(tickets.into_iter());

@@ -10,7 +10,7 @@ use actix::{
 
 use super::Database;
 use crate::error::{ReadError, Refusal, WriteError};
-use crate::message::{CommitSeq, Execute, Query, QueryOne, Read, Transaction, Write};
+use crate::message::{CommitSeq, Execute, Keyed, Query, QueryOne, Read, Transaction, Write};
 use crate::policy::RefusedBecause;
 use crate::stats::Status;
 
@@ -102,6 +102,10 @@ macro_rules! writes {
 }
 
 writes!(Execute, Transaction);
+
+impl<W: Write> Message for Keyed<W> {
+    type Result = Result<W::Reply, WriteError>;
+}
 reads!(Query, QueryOne);
 
 #[cfg(feature = "relay")]

@@ -9,7 +9,7 @@ mod status;
 mod stream;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
@@ -20,7 +20,8 @@ pub use shutdown::ShutdownReport;
 pub use stream::RowStream;
 
 use crate::actors::shared::Shared;
-use crate::actors::ticket::{ReadReply, ReadTicket, WriteAnswer, WriteTicket};
+use crate::actors::ticket::{Presence, ReadReply, ReadTicket, TimeLimit, WriteAnswer, WriteTicket};
+use crate::engine::Engine;
 use crate::error::{ReadError, Refusal, StartError, WriteError};
 use crate::message::{
     CommitSeq, Committed, Execute, Extent, Query, QueryOne, Read, ReadRequest, Receipt, Row, Rows,
@@ -43,6 +44,7 @@ pub struct Database {
 
 struct Inner {
     shared: Arc<Shared>,
+    engine: Arc<dyn Engine>,
     settings: Settings,
 }
 
@@ -139,7 +141,7 @@ impl Database {
         self.wait_for_commit(&query, deadline).await?;
         let (reply, stream) = RowStream::channel();
         let request = ReadRequest { statement: query.statement, extent: Extent::Unlimited };
-        self.push_read(ReadTicket::new(request, reply, deadline));
+        self.push_read(ReadTicket::new(request, reply, deadline, stream.presence()));
         stream.begin().await
     }
 
@@ -149,8 +151,10 @@ impl Database {
     /// # Errors
     /// [`WriteError`] if the database is closed or failed.
     pub async fn flush(&self) -> Result<CommitSeq, WriteError> {
-        let ticket = WriteTicket::new(WriteRequest::flush(), None);
-        self.push_write(ticket, Overflow::Wait).outcome().await.map(|committed| committed.commit)
+        self.push_write(WriteRequest::flush(), None, Overflow::Wait)
+            .outcome()
+            .await
+            .map(|committed| committed.commit)
     }
 
     /// The number of the last COMMIT.
@@ -175,22 +179,25 @@ impl Database {
         overflow: Overflow,
     ) -> Result<PendingWrite, WriteError> {
         let transaction = write.into_transaction()?;
-        let deadline = transaction.timeout.map(|timeout| Instant::now() + timeout);
-        Ok(self.push_write(WriteTicket::new(transaction.into(), deadline), overflow))
+        // A time beyond the end of the clock is no limit.
+        let deadline = transaction.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        Ok(self.push_write(transaction.into(), deadline.map(TimeLimit::new), overflow))
     }
 
     fn push_write(
         &self,
-        (ticket, answer): (WriteTicket, oneshot::Receiver<WriteAnswer>),
+        request: WriteRequest,
+        limit: Option<TimeLimit>,
         overflow: Overflow,
     ) -> PendingWrite {
+        let (ticket, answer) = WriteTicket::new(request, limit.clone());
         match self.inner.shared.intake.push(ticket, overflow) {
-            Ok(Pushed::Entered) => PendingWrite { answer, waiting: None },
-            Ok(Pushed::Waiting(admitted)) => PendingWrite { answer, waiting: Some(admitted) },
+            Ok(Pushed::Entered) => PendingWrite { answer, limit, waiting: None },
+            Ok(Pushed::Waiting(admitted)) => PendingWrite { answer, limit, waiting: Some(admitted) },
             Err((ticket, because)) => {
                 stats::add(&self.inner.shared.stats.writes_refused, 1);
                 ticket.refuse(because);
-                PendingWrite { answer, waiting: None }
+                PendingWrite { answer, limit, waiting: None }
             }
         }
     }
@@ -200,8 +207,15 @@ impl Database {
         self.wait_for_commit(&query, deadline).await?;
         let (reply, rows) = oneshot::channel();
         let request = ReadRequest { statement: query.statement, extent: query.extent };
-        self.push_read(ReadTicket::new(request, ReadReply::Rows(reply), deadline));
-        rows.await.unwrap_or_else(|_| Err(stopped().into()))
+        // Lives as long as this future: a caller who drops it ends the query.
+        let presence = Presence::default();
+        self.push_read(ReadTicket::new(request, ReadReply::Rows(reply), deadline, &presence));
+        // The reader keeps the time of what it runs, and says more of it; this is for what waits for a reader.
+        let answered = in_time(deadline + GRACE, rows).await;
+        answered.map_or_else(
+            || Err(Refusal::new(RefusedBecause::DeadlinePassed).into()),
+            |answer| answer.unwrap_or_else(|_| Err(stopped().into())),
+        )
     }
 
     fn push_read(&self, ticket: ReadTicket) {
@@ -223,10 +237,7 @@ impl Database {
         let Some(wanted) = query.min_commit else { return Ok(()) };
         let mut news = self.inner.shared.last_commit.subscribe();
         let reached = news.wait_for(|last| *last >= wanted);
-        let in_time = actix_rt::time::timeout(deadline.saturating_duration_since(Instant::now()), reached)
-            .await
-            .is_ok();
-        if in_time {
+        if in_time(deadline, reached).await.is_some() {
             return Ok(());
         }
         Err(ReadError::CommitNotReached { wanted: wanted.0, last: self.last_commit().0 })
@@ -245,6 +256,7 @@ impl std::fmt::Debug for Database {
 /// A write in the queue. Dropping it takes the write back, if its turn has not come.
 pub(crate) struct PendingWrite {
     answer: oneshot::Receiver<WriteAnswer>,
+    limit: Option<TimeLimit>,
     waiting: Option<oneshot::Receiver<()>>,
 }
 
@@ -254,13 +266,34 @@ impl PendingWrite {
         self.waiting.take()
     }
 
-    pub(crate) async fn outcome(self) -> Result<Committed, WriteError> {
+    pub(crate) async fn outcome(mut self) -> Result<Committed, WriteError> {
+        let answer = match &self.limit {
+            None => self.answer.await,
+            Some(limit) => match in_time(limit.deadline, &mut self.answer).await {
+                Some(answer) => answer,
+                None if limit.give_up() => return Err(Refusal::new(RefusedBecause::DeadlinePassed).into()),
+                // Its turn has begun, and it runs to its end.
+                None => self.answer.await,
+            },
+        };
         // A ticket is always answered; only the end of the process takes it away.
-        match self.answer.await {
+        match answer {
             Ok(answer) => answer.outcome,
             Err(_) => Err(WriteError::Unknown("the writer's thread is gone".into())),
         }
     }
+}
+
+/// By so much a reader's own word on a query's time goes before the door's.
+const GRACE: Duration = Duration::from_millis(50);
+
+/// The future's output, if it comes in time. Outside of a tokio (or actix) runtime there is no timer: then it is waited
+/// for as long as it takes, and only the actors keep the time.
+async fn in_time<F: Future>(deadline: Instant, future: F) -> Option<F::Output> {
+    if tokio::runtime::Handle::try_current().is_err() {
+        return Some(future.await);
+    }
+    tokio::time::timeout_at(deadline.into(), future).await.ok()
 }
 
 fn stopped() -> Refusal {

@@ -57,13 +57,11 @@ impl DatabaseBuilder {
         let stats = Arc::new(Stats::new());
         let migrations = built_in(&self.settings).into_iter().chain(self.migrations).collect();
         let engine = SqliteEngine::new(self.settings.clone(), migrations, self.vfs, Arc::clone(&stats))?;
-        let shared = Arc::new(Shared::new(&self.settings, stats));
-        let database = Database {
-            inner: Arc::new(Inner { shared: Arc::clone(&shared), settings: self.settings.clone() }),
-        };
-        let (started, outcome) = oneshot::channel();
         let engine: Arc<dyn Engine> = Arc::new(engine);
-        Supervisor::launch(shared, &engine, &self.settings, started);
+        let shared = Arc::new(Shared::new(&self.settings, stats));
+        let (started, outcome) = oneshot::channel();
+        Supervisor::launch(Arc::clone(&shared), &engine, &self.settings, started);
+        let database = Database { inner: Arc::new(Inner { shared, engine, settings: self.settings }) };
         outcome.await.map_err(|_| StartError::Stopped("the supervisor is gone".into()))??;
         Ok(database)
     }

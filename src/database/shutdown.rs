@@ -49,7 +49,8 @@ impl Database {
         if !closed {
             refused = shared.refuse_all(RefusedBecause::ShuttingDown);
             tracing::warn!(refused, "the shutdown's time is up");
-            // What the writer has in hand runs to its end, and that has a limit of its own.
+            // What has begun is ended too: rolled back, and answered as not executed.
+            self.inner.engine.interrupt();
             closed = self.closes_within(limit).await;
         }
         ShutdownReport {

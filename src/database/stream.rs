@@ -2,7 +2,7 @@
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::actors::ticket::{Chunk, ReadReply};
+use crate::actors::ticket::{Chunk, Presence, ReadReply};
 use crate::error::ReadError;
 use crate::message::Value;
 
@@ -13,6 +13,7 @@ pub struct RowStream {
     chunks: mpsc::Receiver<Chunk>,
     /// How it ended; none after it was told.
     end: Option<oneshot::Receiver<Result<(), ReadError>>>,
+    presence: Presence,
 }
 
 /// Pieces between reader and receiver; more would only hold memory.
@@ -23,7 +24,12 @@ impl RowStream {
         let (sender, chunks) = mpsc::channel(PIECES);
         let (told, end) = oneshot::channel();
         let reply = ReadReply::Stream { chunks: sender, end: told };
-        (reply, Self { columns: Vec::new(), chunks, end: Some(end) })
+        (reply, Self { columns: Vec::new(), chunks, end: Some(end), presence: Presence::default() })
+    }
+
+    /// Seen by the reader.
+    pub(super) fn presence(&self) -> &Presence {
+        &self.presence
     }
 
     /// Waits for the columns, with which every result begins.

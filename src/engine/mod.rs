@@ -4,7 +4,9 @@
 
 pub(crate) mod sqlite;
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
 use crate::error::{ReadError, StartError, StatementError, WriteError};
 use crate::message::{CommitSeq, Committed, ReadRequest, Value, WriteRequest};
@@ -13,6 +15,8 @@ use crate::message::{CommitSeq, Committed, ReadRequest, Value, WriteRequest};
 pub(crate) trait Engine: Send + Sync + 'static {
     fn open_writer(&self) -> Result<Box<dyn WriteEngine>, StartError>;
     fn open_reader(&self) -> Result<Box<dyn ReadEngine>, StartError>;
+    /// Ends the statements of callers that run now, and all that begin later: the time of a shutdown is up.
+    fn interrupt(&self);
     /// Lets go of the file: all connections are closed, and nothing will be opened any more.
     fn close(&self);
 }
@@ -35,13 +39,21 @@ pub(crate) trait WriteEngine {
 
 /// One reader's connection.
 pub(crate) trait ReadEngine {
-    /// Runs a query and hands its rows to `sink`. `deadline` ends it.
+    /// Runs a query and hands its rows to `sink`.
     fn query(
         &mut self,
         request: &ReadRequest,
-        deadline: std::time::Instant,
+        until: Until<'_>,
         sink: &mut dyn RowSink,
     ) -> Result<(), ReadError>;
+}
+
+/// What ends a query before its last row.
+#[derive(Clone, Copy)]
+pub(crate) struct Until<'a> {
+    pub(crate) deadline: Instant,
+    /// Becomes true when the caller has left.
+    pub(crate) left: &'a Arc<AtomicBool>,
 }
 
 /// Where the rows of a query go.

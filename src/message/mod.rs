@@ -16,7 +16,7 @@ pub use receipt::{CommitSeq, Receipt, StatementResult, TransactionReceipt};
 pub use rows::{Row, RowRef, Rows};
 pub use statement::{IdempotencyKey, Params, ParamsError, Statement};
 pub use transaction::Transaction;
-pub use typed::{Read, Write};
+pub use typed::{Keyed, Read, Write};
 pub use value::Value;
 
 pub(crate) use query::{Extent, ReadRequest};

@@ -1,7 +1,7 @@
 //! What makes a type a message that a database answers. The messages of this crate are defined by it, and an
 //! application's own are on an equal footing: they become actor messages by implementing `actix::Message` too.
 
-use super::{Execute, Query, QueryOne, Receipt, Row, Rows, Transaction, TransactionReceipt};
+use super::{Execute, IdempotencyKey, Query, QueryOne, Receipt, Row, Rows, Transaction, TransactionReceipt};
 use crate::error::{ReadError, WriteError};
 
 /// A message that is answered after a COMMIT.
@@ -35,6 +35,27 @@ pub trait Read: Send + 'static {
     /// # Errors
     /// [`ReadError::Deserialize`] if the rows are not what the message takes them for.
     fn reply(rows: Rows) -> Result<Self::Reply, ReadError>;
+}
+
+/// Any write under an idempotency key: committed once, however often it is sent.
+#[derive(Debug, Clone)]
+pub struct Keyed<W> {
+    /// What is written.
+    pub write: W,
+    /// Under which key.
+    pub key: IdempotencyKey,
+}
+
+impl<W: Write> Write for Keyed<W> {
+    type Reply = W::Reply;
+
+    fn into_transaction(self) -> Result<Transaction, WriteError> {
+        Ok(self.write.into_transaction()?.idempotency_key(self.key))
+    }
+
+    fn reply(committed: TransactionReceipt) -> W::Reply {
+        W::reply(committed)
+    }
 }
 
 impl Write for Execute {

@@ -16,7 +16,7 @@ use crate::policy::Overflow;
 use crate::settings::{self, QueueSettings};
 
 /// Writes under way at once, and their bytes.
-const WINDOW: usize = 2_048;
+const WINDOW: usize = 512;
 const WINDOW_BYTES: usize = 8 << 20;
 
 /// Rejected lines that are named; further ones are only counted, so that a file of nonsense takes no memory.

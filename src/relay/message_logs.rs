@@ -211,7 +211,33 @@ pub struct GetMessageLogs {
     /// Only logs made before this time: RFC 3339, or a date.
     pub until: Option<String>,
     /// With the number of all logs that pass the filters, whatever the page.
+    #[serde(deserialize_with = "yes_or_no")]
     pub total: bool,
+}
+
+/// As query strings say it: `total=true`, `total=1`, or `total` alone.
+fn yes_or_no<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    struct YesOrNo;
+    impl serde::de::Visitor<'_> for YesOrNo {
+        type Value = bool;
+
+        fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            formatter.write_str("true or false")
+        }
+
+        fn visit_bool<E>(self, value: bool) -> Result<bool, E> {
+            Ok(value)
+        }
+
+        fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<bool, E> {
+            match value {
+                "true" | "1" | "" => Ok(true),
+                "false" | "0" => Ok(false),
+                other => Err(E::invalid_value(serde::de::Unexpected::Str(other), &self)),
+            }
+        }
+    }
+    deserializer.deserialize_any(YesOrNo)
 }
 
 /// A page of logs.

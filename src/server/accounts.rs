@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Daemon;
-use super::extract::{Id, JsonBody};
+use super::extract::{Id, JsonBody, Key, KeyHeader};
 use super::openapi::{BodyProblems, QueryProblems, RowProblems, WriteProblems};
 use super::problem::{Fault, Problem};
 use crate::relay::{
@@ -60,6 +60,7 @@ pub(super) fn created(added: Added) -> HttpResponse {
 
 /// Lists the accounts.
 #[utoipa::path(
+    operation_id = "list_accounts",
     tag = "relay",
     params(ListFilter),
     responses(
@@ -82,7 +83,9 @@ pub(super) async fn list(
 
 /// Adds an account, unless its e-mail address is there already.
 #[utoipa::path(
+    operation_id = "add_account",
     tag = "relay",
+    params(KeyHeader),
     request_body = AddAccount,
     responses(
         (status = CREATED, description = "Added.", body = Added),
@@ -94,13 +97,15 @@ pub(super) async fn list(
 #[post("/v1/accounts")]
 pub(super) async fn add(
     daemon: web::Data<Daemon>,
+    key: Key,
     JsonBody(account): JsonBody<AddAccount>,
 ) -> Result<HttpResponse, Problem> {
-    Ok(created(daemon.database.add_account(account).await?))
+    Ok(created(daemon.write(account, key).await?))
 }
 
 /// Shows an account.
 #[utoipa::path(
+    operation_id = "show_account",
     tag = "relay",
     params(("id" = i64, Path), Detail),
     responses(
@@ -125,8 +130,9 @@ pub(super) async fn show(
 
 /// Changes an account's status and notes the time.
 #[utoipa::path(
+    operation_id = "change_account",
     tag = "relay",
-    params(("id" = i64, Path)),
+    params(("id" = i64, Path), KeyHeader),
     request_body = StatusBody,
     responses((status = OK, description = "Changed.", body = Updated), BodyProblems, RowProblems, WriteProblems)
 )]
@@ -134,22 +140,28 @@ pub(super) async fn show(
 pub(super) async fn change(
     daemon: web::Data<Daemon>,
     id: Id,
+    key: Key,
     JsonBody(StatusBody { status }): JsonBody<StatusBody>,
 ) -> Result<web::Json<Updated>, Problem> {
     let id = id.into_inner();
-    let updated = daemon.database.update_account_status(UpdateAccountStatus { id, status }).await?;
+    let updated = daemon.write(UpdateAccountStatus { id, status }, key).await?;
     if updated.updated { Ok(web::Json(updated)) } else { Err(unknown(id).into()) }
 }
 
 /// Deletes an account.
 #[utoipa::path(
+    operation_id = "delete_account",
     tag = "relay",
-    params(("id" = i64, Path)),
+    params(("id" = i64, Path), KeyHeader),
     responses((status = OK, description = "Deleted.", body = Deleted), RowProblems, WriteProblems)
 )]
 #[delete("/v1/accounts/{id}")]
-pub(super) async fn remove(daemon: web::Data<Daemon>, id: Id) -> Result<web::Json<Deleted>, Problem> {
+pub(super) async fn remove(
+    daemon: web::Data<Daemon>,
+    id: Id,
+    key: Key,
+) -> Result<web::Json<Deleted>, Problem> {
     let id = id.into_inner();
-    let deleted = daemon.database.delete_account(DeleteAccount { id }).await?;
+    let deleted = daemon.write(DeleteAccount { id }, key).await?;
     if deleted.deleted { Ok(web::Json(deleted)) } else { Err(unknown(id).into()) }
 }

@@ -35,7 +35,7 @@ pub enum ServeError {
     Listen {
         /// Where.
         address: Address,
-        /// What the system said.
+        /// What the system said, or what is there already.
         reason: String,
     },
     /// The system refuses what a server needs.
@@ -44,6 +44,10 @@ pub enum ServeError {
     /// The database is over its restart budget. All requests were answered.
     #[error("the database failed for good: {0}")]
     DatabaseFailed(String),
+    /// It ended as it was asked to, but something still held its files when the time was up (`supervisor.shutdown_timeout`).
+    /// What was acknowledged is in the file.
+    #[error("the files were not closed in time (supervisor.shutdown_timeout): {0}")]
+    NotClosed(String),
     /// A second signal came while the first one's shutdown was under way. Writes that were not answered are either whole
     /// in the file or not there.
     #[error("stopped at once by a second {0}; what was not answered yet is not accounted for")]
@@ -61,7 +65,8 @@ impl ServeError {
             | Self::AddressInUse { .. }
             | Self::Listen { .. }
             | Self::Server(_)
-            | Self::DatabaseFailed(_) => 1,
+            | Self::DatabaseFailed(_)
+            | Self::NotClosed(_) => 1,
         }
     }
 }
@@ -201,7 +206,14 @@ impl Server {
         tracing::info!(requests, %shutdown, "stopped");
         match end {
             End::Failed(reason) => Err(ServeError::DatabaseFailed(reason)),
-            End::Asked(stopped_by) => Ok(Served { stopped_by, requests, shutdown }),
+            End::Asked(stopped_by) => {
+                let served = Served { stopped_by, requests, shutdown };
+                if served.shutdown.closed {
+                    Ok(served)
+                } else {
+                    Err(ServeError::NotClosed(served.to_string()))
+                }
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 //! A body is read as bytes and not by its content type: clients that send none, or a wrong one, mean JSON all the same.
 
 use std::future::{Ready, ready};
+use std::time::Duration;
 
 use actix_web::dev::Payload;
 use actix_web::http::header::{self, Header, HeaderMap};
@@ -12,6 +13,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 
 use super::Daemon;
+use super::body::Body;
 use super::problem::{Fault, Problem};
 use crate::IdempotencyKey;
 use crate::layout::Layout;
@@ -25,24 +27,24 @@ impl<T: DeserializeOwned + 'static> FromRequest for JsonBody<T> {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let unreadable = refuse_unreadable(request);
-        let limit = max_body(request);
+        let (limit, pause) = limits(request);
         let announced = announced_length(request.headers());
         let payload = web::Payload::from_request(request, payload);
         Box::pin(async move {
             unreadable?;
-            let incomplete = |error: actix_web::Error| Fault::IncompleteBody(error.to_string());
             if announced.is_some_and(|length| length > limit) {
                 return Err(Fault::BodyTooLarge(limit).into());
             }
-            let body = payload.await.map_err(incomplete)?.to_bytes_limited(limit).await;
-            let body = body.map_err(|_| Fault::BodyTooLarge(limit))?.map_err(incomplete)?;
-            Ok(parse(&body).map(Self)?)
+            let payload = payload.await.map_err(|error| Fault::IncompleteBody(error.to_string()))?;
+            Ok(parse(&Body::new(payload, pause).whole(limit).await?).map(Self)?)
         })
     }
 }
 
-fn max_body(request: &HttpRequest) -> usize {
-    request.app_data::<web::Data<Daemon>>().map_or(0, |daemon| daemon.max_body)
+/// How many bytes a body may have, and how long its sender may pause.
+fn limits(request: &HttpRequest) -> (usize, Duration) {
+    let daemon = request.app_data::<web::Data<Daemon>>();
+    daemon.map_or((0, Duration::ZERO), |daemon| (daemon.max_body, daemon.patience.document))
 }
 
 fn announced_length(headers: &HeaderMap) -> Option<usize> {
@@ -75,6 +77,17 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
         return Err(Fault::InvalidRequest("the body must be a JSON object".into()));
     }
     serde_json::from_str(text).map_err(explain)
+}
+
+/// The header, as it is documented.
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Header)]
+#[allow(dead_code, reason = "only its documentation is used")]
+pub(super) struct KeyHeader {
+    /// However often the write is sent under this key, it is committed once, and each answer is the first one's. Another
+    /// write under the same key is refused with 409.
+    #[param(rename = "Idempotency-Key", max_length = 255)]
+    idempotency_key: Option<String>,
 }
 
 /// The header `Idempotency-Key`, if it was sent.

@@ -18,6 +18,7 @@ pub(super) struct Health {
 
 /// Whether the process is of use. If not, start it again.
 #[utoipa::path(
+    operation_id = "livez",
     tag = "daemon",
     security(()),
     responses((status = OK, description = "It is, or will be soon.", body = Health), HealthProblems)
@@ -32,6 +33,7 @@ pub(super) async fn livez(daemon: web::Data<Daemon>) -> Result<web::Json<Health>
 
 /// Whether requests are served right now. If not, send them elsewhere.
 #[utoipa::path(
+    operation_id = "readyz",
     tag = "daemon",
     security(()),
     responses((status = OK, description = "They are.", body = Health), HealthProblems)
@@ -50,6 +52,7 @@ pub(super) async fn readyz(daemon: web::Data<Daemon>) -> Result<web::Json<Health
 
 /// State, queues and counts.
 #[utoipa::path(
+    operation_id = "status",
     tag = "daemon",
     responses((status = OK, description = "The database at a glance.", body = Status), AccessProblems)
 )]

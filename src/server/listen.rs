@@ -33,12 +33,16 @@ pub(super) fn explain(address: Address, error: &std::io::Error) -> ServeError {
     ServeError::Listen { address, reason: error.to_string() }
 }
 
+/// Why a path cannot be had that holds somebody's data.
+const NO_SOCKET: &str = "there is a file that is no socket; name another server.unix_socket";
+
 /// The file of a Unix socket, which outlives its listener unless somebody removes it.
 #[derive(Debug)]
 pub(super) struct SocketFile(PathBuf);
 
 impl SocketFile {
-    /// Makes room for a socket at `path`: one that was left behind is removed, one that somebody listens on is not.
+    /// Makes room for a socket at `path`: one that was left behind is removed, one that somebody listens on is not, and
+    /// neither is anything else, which listening there would delete.
     pub(super) fn claim(path: &Path) -> Result<Self, ServeError> {
         let address = || Address::Unix(path.to_owned());
         if is_socket(path) {
@@ -49,6 +53,8 @@ impl SocketFile {
                 }
                 Err(error) => return Err(explain(address(), &error)),
             }
+        } else if std::fs::symlink_metadata(path).is_ok() {
+            return Err(ServeError::Listen { address: address(), reason: NO_SOCKET.to_owned() });
         }
         Ok(Self(path.to_owned()))
     }

@@ -3,12 +3,12 @@
 use std::pin::pin;
 
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
-use futures_util::StreamExt;
 use futures_util::future::{Either, select};
 
 use super::Daemon;
 use super::accounts::created;
-use super::extract::{Id, JsonBody, refuse_unreadable};
+use super::body::Body;
+use super::extract::{Id, JsonBody, Key, KeyHeader, refuse_unreadable};
 use super::openapi::{BodyProblems, QueryProblems, RowProblems, WriteProblems};
 use super::problem::{Fault, Problem};
 use crate::error::Refusal;
@@ -19,6 +19,7 @@ use crate::{Database, RefusedBecause};
 
 /// Finds a page of message logs, the latest first.
 #[utoipa::path(
+    operation_id = "list_message_logs",
     tag = "relay",
     params(GetMessageLogs),
     responses((status = OK, description = "The page.", body = MessageLogPage), QueryProblems)
@@ -33,7 +34,9 @@ pub(super) async fn list(
 
 /// Logs a message, unless it was logged for the same target already.
 #[utoipa::path(
+    operation_id = "add_message_log",
     tag = "relay",
+    params(KeyHeader),
     request_body = AddMessageLog,
     responses(
         (status = CREATED, description = "Logged.", body = Added),
@@ -45,13 +48,15 @@ pub(super) async fn list(
 #[post("/v1/message-logs")]
 pub(super) async fn add(
     daemon: web::Data<Daemon>,
+    key: Key,
     JsonBody(message): JsonBody<AddMessageLog>,
 ) -> Result<HttpResponse, Problem> {
-    Ok(created(daemon.database.add_message_log(message).await?))
+    Ok(created(daemon.write(message, key).await?))
 }
 
 /// Shows a message log.
 #[utoipa::path(
+    operation_id = "show_message_log",
     tag = "relay",
     params(("id" = i64, Path)),
     responses((status = OK, description = "The message log.", body = MessageLog), RowProblems, QueryProblems)
@@ -65,9 +70,10 @@ pub(super) async fn show(daemon: web::Data<Daemon>, id: Id) -> Result<web::Json<
 
 /// Logs many messages: one JSON object a line, a body of any length.
 ///
-/// Each line is taken or rejected by itself. A daemon that fails or stops on the way answers with a problem that has the
-/// counts so far in `import`; the same import again skips what is there.
+/// Each line is taken or rejected by itself. A daemon that fails or stops on the way, or is sent nothing for a minute,
+/// answers with a problem that has the counts so far in `import`; the same import again skips what is there.
 #[utoipa::path(
+    operation_id = "import_message_logs",
     tag = "relay",
     request_body(content = String, content_type = "application/x-ndjson",
         description = "One message log a line, as for `POST /v1/message-logs`."),
@@ -81,7 +87,7 @@ pub(super) async fn import_lines(
 ) -> Result<web::Json<ImportReport>, Problem> {
     refuse_unreadable(&request)?;
     let mut import = Import::new(daemon.database.clone(), daemon.max_line);
-    match take(&mut import, body, &daemon.database).await {
+    match take(&mut import, Body::new(body, daemon.patience.import), &daemon.database).await {
         Ok(report) => Ok(web::Json(report)),
         Err(problem) => Err(problem.half_way(import.report().clone())),
     }
@@ -89,17 +95,21 @@ pub(super) async fn import_lines(
 
 async fn take(
     import: &mut Import,
-    mut body: web::Payload,
+    mut body: Body<web::Payload>,
     database: &Database,
 ) -> Result<ImportReport, Problem> {
     // A sender that pauses is told of the end when it comes, and not when it sends on.
     let mut ended = pin!(database.ended());
     loop {
-        match select(body.next(), ended.as_mut()).await {
-            Either::Left((Some(bytes), _)) => {
-                import.feed(&bytes.map_err(|error| Fault::IncompleteBody(error.to_string()))?).await?;
+        let next = pin!(body.next());
+        match select(next, ended.as_mut()).await {
+            Either::Left((Ok(Some(bytes)), _)) => import.feed(&bytes).await?,
+            Either::Left((Ok(None), _)) => return Ok(import.finish().await?),
+            Either::Left((Err(fault), _)) => {
+                // So that the counts are of all that came.
+                import.finish().await?;
+                return Err(fault.into());
             }
-            Either::Left((None, _)) => return Ok(import.finish().await?),
             Either::Right((failure, _)) => {
                 import.finish().await?;
                 let because = failure.map_or(RefusedBecause::ShuttingDown, |_| RefusedBecause::Failed);

@@ -1,8 +1,9 @@
 //! The daemon: the database over HTTP and JSON, on a TCP address and, if set, a Unix socket.
 //!
 //! Each route stands once, in `routes`: that list is what is served and what the OpenAPI document at `/openapi.json`
-//! (for people: `/docs`) is made of. `extract.rs` takes requests apart, `problem.rs` has all that is answered when
-//! something is wrong, `auth.rs` says who may come in, `daemon.rs` starts and ends it.
+//! (for people: `/docs`) is made of. `extract.rs` takes requests apart, `body.rs` waits for their
+//! bodies, `problem.rs` has all that is answered when something is wrong, `auth.rs` says who may come in, `daemon.rs`
+//! starts and ends it.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -21,6 +22,7 @@
 
 mod accounts;
 mod auth;
+mod body;
 mod daemon;
 mod extract;
 mod health;
@@ -37,6 +39,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
 use actix_web::middleware::{Compress, Next, from_fn};
 use actix_web::{App, Error, web};
 use tracing_actix_web::TracingLogger;
@@ -49,9 +52,11 @@ pub use listen::Address;
 pub use problem::Problem;
 pub use signals::Signal;
 
-use crate::Database;
 use crate::settings;
+use crate::{Database, Keyed, Write, WriteError};
 use auth::Auth;
+use body::Patience;
+use extract::Key;
 
 /// What the handlers of all threads share.
 struct Daemon {
@@ -59,6 +64,7 @@ struct Daemon {
     auth: Auth,
     max_body: usize,
     max_line: usize,
+    patience: Patience,
     requests: AtomicU64,
 }
 
@@ -68,7 +74,22 @@ impl Daemon {
         let auth = Auth::new(&all.auth);
         let (max_body, max_line) =
             (settings::bytes(all.server.max_body), settings::bytes(all.server.max_line));
-        Self { database, auth, max_body, max_line, requests: AtomicU64::default() }
+        Self {
+            database,
+            auth,
+            max_body,
+            max_line,
+            patience: Patience::DEFAULT,
+            requests: AtomicU64::default(),
+        }
+    }
+
+    /// Commits a write, under the key of its request if it has one.
+    async fn write<W: Write>(&self, write: W, Key(key): Key) -> Result<W::Reply, WriteError> {
+        match key {
+            Some(key) => self.database.send(Keyed { write, key }).await,
+            None => self.database.send(write).await,
+        }
     }
 
     fn requests(&self) -> u64 {
@@ -118,6 +139,7 @@ fn app(
         .app_data(extract::path_config())
         .app_data(extract::query_config())
         .wrap(from_fn(auth::require))
+        .wrap(from_fn(take_head_for_get))
         .wrap(from_fn(count))
         .wrap(Compress::default())
         .wrap(TracingLogger::<span::RequestSpan>::new())
@@ -129,6 +151,18 @@ async fn count(
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     if let Some(daemon) = request.app_data::<web::Data<Daemon>>() {
         daemon.requests.fetch_add(1, Relaxed);
+    }
+    next.call(request).await
+}
+
+/// Load balancers ask by HEAD, and each route that takes GET takes it so. That the answer goes without its body is seen to
+/// by the connection, which remembers what was asked.
+async fn take_head_for_get(
+    mut request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    if request.method() == Method::HEAD {
+        request.head_mut().method = Method::GET;
     }
     next.call(request).await
 }

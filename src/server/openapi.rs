@@ -55,7 +55,7 @@ const MEANINGS: [(u16, &str); 11] = [
     (401, "The daemon has a token, and this request did not present it."),
     (403, "Not for this caller: SQL that is kept for the engine, secrets without a token, a foreign page."),
     (404, "There is no such row."),
-    (408, "It ran out of its time."),
+    (408, "It ran out of its time, or its body did not come."),
     (409, "A constraint is violated, or the idempotency key belongs to another write."),
     (413, "A body, value or statement is too large."),
     (415, "The body is encoded; send it as it is."),
@@ -87,7 +87,7 @@ problems! {
     /// Of those for health.
     HealthProblems: 503;
     /// Of routes that take a body.
-    BodyProblems: 400 413 415;
+    BodyProblems: 400 408 413 415;
     /// Of routes that name a row.
     RowProblems: 400 404;
     /// Of routes that read.
@@ -190,6 +190,9 @@ impl Document {
     fn methods(&self, path: &str) -> Vec<Method> {
         let matching = self.routes.iter().filter(|(route, _)| route.is_match(path));
         let mut methods: Vec<Method> = matching.flat_map(|(_, methods)| methods.iter().cloned()).collect();
+        if methods.contains(&Method::GET) {
+            methods.push(Method::HEAD);
+        }
         methods.sort_by(|one, other| one.as_str().cmp(other.as_str()));
         methods.dedup();
         methods
@@ -211,6 +214,7 @@ fn to_method(method: &HttpMethod) -> Method {
 
 /// This document.
 #[utoipa::path(
+    operation_id = "openapi",
     tag = "daemon",
     responses((status = OK, description = "OpenAPI 3.1.", body = Object, content_type = "application/json"), AccessProblems)
 )]
@@ -221,6 +225,7 @@ pub(super) async fn openapi_json(document: web::Data<Document>) -> HttpResponse 
 
 /// The way to the document for people.
 #[utoipa::path(
+    operation_id = "docs",
     tag = "daemon",
     responses((status = PERMANENT_REDIRECT, description = "To `/docs/`, the Swagger UI."), AccessProblems)
 )]

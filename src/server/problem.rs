@@ -59,6 +59,9 @@ pub struct Problem {
     retry_after: Option<Duration>,
     #[serde(skip)]
     allow: Vec<Method>,
+    /// The rest of the request may still come, and nothing else can before it.
+    #[serde(skip)]
+    closes: bool,
 }
 
 impl Problem {
@@ -76,6 +79,7 @@ impl Problem {
             import: None,
             retry_after: None,
             allow: Vec::new(),
+            closes: false,
         }
     }
 
@@ -102,6 +106,8 @@ pub(super) enum Fault {
     BodyTooLarge(usize),
     #[error("the body broke off: {0}")]
     IncompleteBody(String),
+    #[error("no bytes of the body came for {} s; send it again", .0.as_secs_f64())]
+    BodyTimeout(Duration),
     #[error("the body is encoded as {0:?}; send it as it is")]
     UnsupportedEncoding(String),
     #[error("the body is not UTF-8: byte {0} begins no character")]
@@ -148,6 +154,7 @@ impl Fault {
             Self::EmptyBody => (StatusCode::BAD_REQUEST, "empty_body"),
             Self::BodyTooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
             Self::IncompleteBody(_) => (StatusCode::BAD_REQUEST, "incomplete_body"),
+            Self::BodyTimeout(_) => (StatusCode::REQUEST_TIMEOUT, "body_timeout"),
             Self::UnsupportedEncoding(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding"),
             Self::InvalidUtf8(_) => (StatusCode::BAD_REQUEST, "invalid_utf8"),
             Self::InvalidJson(_) => (StatusCode::BAD_REQUEST, "invalid_json"),
@@ -208,6 +215,10 @@ impl From<Fault> for Problem {
                 problem.retry_after = Some(Duration::from_secs(1));
             }
             Fault::IncompleteBody(_) => problem.retryable = true,
+            Fault::BodyTimeout(_) => {
+                problem.retryable = true;
+                problem.closes = true;
+            }
             _ => {}
         }
         problem
@@ -294,6 +305,9 @@ impl ResponseError for Problem {
         }
         if self.status == StatusCode::UNAUTHORIZED {
             response.insert_header((header::WWW_AUTHENTICATE, r#"Bearer realm="actix-sqlite""#));
+        }
+        if self.closes {
+            response.force_close();
         }
         let mut response = response.json(self);
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));

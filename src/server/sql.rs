@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::Daemon;
-use super::extract::{Format, JsonBody, Key};
+use super::extract::{Format, JsonBody, Key, KeyHeader};
 use super::openapi::{AnyParams, BodyProblems, QueryProblems, WriteProblems};
 use super::problem::{Fault, Problem};
 use super::rows;
@@ -83,10 +83,9 @@ fn timeout(milliseconds: Option<NonZeroU64>) -> Option<Duration> {
 
 /// Commits one statement and answers with its receipt.
 #[utoipa::path(
+    operation_id = "execute",
     tag = "sql",
-    params(("Idempotency-Key" = Option<String>, Header, max_length = 255,
-        description = "However often the write is sent under this key, it is committed once, and each answer is the \
-            first one's receipt. Another write under the same key is refused with 409.")),
+    params(KeyHeader),
     request_body = ExecuteBody,
     responses((status = OK, description = "Committed.", body = Receipt), BodyProblems, WriteProblems)
 )]
@@ -103,9 +102,9 @@ pub(super) async fn execute(
 
 /// Commits several statements, all or none.
 #[utoipa::path(
+    operation_id = "transaction",
     tag = "sql",
-    params(("Idempotency-Key" = Option<String>, Header, max_length = 255,
-        description = "However often the transaction is sent under this key, it is committed once.")),
+    params(KeyHeader),
     request_body = TransactionBody,
     responses((status = OK, description = "Committed.", body = TransactionReceipt), BodyProblems, WriteProblems)
 )]
@@ -134,6 +133,7 @@ pub(super) async fn transaction(
 /// base64) it is streamed, however long it is. A streamed result that fails on the way breaks off before the end of its
 /// chunked body.
 #[utoipa::path(
+    operation_id = "query",
     tag = "sql",
     request_body = QueryBody,
     responses(

@@ -80,14 +80,6 @@ impl Settings {
             "database.wal_checkpoint_size is above database.wal_truncate_size; the log is checkpointed first, \
              so make it the smaller one",
         )?;
-        check(
-            writer.max_batch_writes <= queue.max_writes,
-            "writer.max_batch_writes is above queue.max_writes; a batch can never be larger than the queue",
-        )?;
-        check(
-            writer.max_batch_bytes <= queue.max_bytes,
-            "writer.max_batch_bytes is above queue.max_bytes; a batch can never be larger than the queue",
-        )?;
         check(queue.max_bytes.as_u64() > 0, "queue.max_bytes is 0; nothing could ever be written")?;
         check(
             writer.max_batch_bytes.as_u64() > 0,
@@ -98,6 +90,12 @@ impl Settings {
             self.readers.threads <= 1024,
             "readers.threads is above 1024; each is a thread with a connection",
         )?;
+        check(
+            self.server.max_body.as_u64() > 0,
+            "server.max_body is 0; no request with a body could be taken",
+        )?;
+        check(self.server.max_line.as_u64() > 0, "server.max_line is 0; no line could be imported")?;
+        self.check_durations()?;
         check(!writer.statement_timeout.is_zero(), "writer.statement_timeout is 0; every write would fail")?;
         check(!self.readers.query_timeout.is_zero(), "readers.query_timeout is 0; every query would fail")?;
         check(!self.supervisor.window.is_zero(), "supervisor.window is 0; restarts would have no bound")?;
@@ -120,6 +118,30 @@ impl Settings {
             "server.listen is not a loopback address and auth.admin_token is not set: anybody could read and \
              write the database; set a token, or listen on 127.0.0.1",
         )
+    }
+
+    /// What is longer than this is a mistake, and would overflow clocks.
+    fn check_durations(&self) -> Result<(), SettingsError> {
+        const LONGEST: Duration = Duration::from_hours(24 * 366);
+        let (database, readers, supervisor) = (&self.database, &self.readers, &self.supervisor);
+        for (key, duration, longest) in [
+            // SQLite counts milliseconds in 31 bits.
+            ("database.busy_timeout", database.busy_timeout, Duration::from_hours(24)),
+            ("database.idempotency_retention", database.idempotency_retention, 100 * LONGEST),
+            ("writer.max_linger", self.writer.max_linger, Duration::from_mins(1)),
+            ("writer.statement_timeout", self.writer.statement_timeout, LONGEST),
+            ("readers.query_timeout", readers.query_timeout, LONGEST),
+            ("readers.max_stall", readers.max_stall, LONGEST),
+            ("supervisor.window", supervisor.window, LONGEST),
+            ("supervisor.max_backoff", supervisor.max_backoff, LONGEST),
+            ("supervisor.shutdown_timeout", supervisor.shutdown_timeout, LONGEST),
+        ] {
+            if duration > longest {
+                let longest = humantime_serde::re::humantime::format_duration(longest);
+                return Err(SettingsError(format!("{key} is longer than {longest}")));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -162,7 +184,9 @@ mod tests {
             ("[writer]\nmax_batch_write = 5", "max_batch_write"),
             ("[writer]\nmax_batch_writes = 0", "max_batch_writes"),
             ("[writer]\nlinger = \"soon\"", "linger"),
-            ("[writer]\nmax_batch_writes = 20000", "queue.max_writes"),
+            ("[server]\nmax_body = \"0 B\"", "server.max_body"),
+            ("[database]\nbusy_timeout = \"1000000years\"", "busy_timeout is longer"),
+            ("[readers]\nquery_timeout = \"1000000years\"", "query_timeout is longer"),
             ("[database]\npath = \":memory:\"", "plain file name"),
             ("[database]\nwal_checkpoint_size = \"1 GiB\"", "wal_truncate_size"),
             ("[database]\nsynchronous = \"extra\"", "synchronous"),

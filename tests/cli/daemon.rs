@@ -1,7 +1,7 @@
 //! `serve` from its first line to its last, and what a client says of a daemon that is not there or not its own.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -101,6 +101,39 @@ fn a_second_signal_ends_at_once_and_leaves_whole_writes_or_none() {
     assert_eq!(stuck.rows(), 0);
     drop(stuck.holder);
     stuck.place.run(&["check", "--database", "data.db"]).ok();
+}
+
+#[test]
+fn files_that_are_not_closed_in_time_are_a_failure() {
+    let place = Place::new();
+    let mut daemon = Daemon::start_with(&place, |command| {
+        command.envs([
+            ("ACTIX_SQLITE__READERS__THREADS", "1"),
+            ("ACTIX_SQLITE__SUPERVISOR__SHUTDOWN_TIMEOUT", "50ms"),
+        ]);
+    });
+    // SQLite looks up from a statement between its steps, and this is one step of many minutes. One of the two is begun,
+    // the other waits for it.
+    let endless = "SELECT instr(zeroblob(20000000), CAST(zeroblob(10000000) || x'01' AS BLOB))";
+    let asking = [(); 2].map(|()| {
+        let command = place.command(&["query", endless, "--url", &daemon.url]);
+        std::thread::spawn(move || finish(command, b""))
+    });
+    let end = Instant::now() + PATIENCE;
+    while place.run(&["status", "--url", &daemon.url]).json()["readers"]["queue"]["length"] != 1 {
+        assert!(Instant::now() < end, "the query does not begin");
+    }
+    daemon.signal("-TERM");
+    let (status, stderr) = daemon.wait();
+    assert_eq!(status.code(), Some(1), "{stderr}");
+    assert!(
+        stderr.contains("\nerror: the files were not closed in time (supervisor.shutdown_timeout): "),
+        "{stderr}"
+    );
+    for asking in asking {
+        assert_ne!(asking.join().unwrap().code, Some(0));
+    }
+    place.run(&["check", "--database", "data.db"]).ok();
 }
 
 #[test]
@@ -219,4 +252,23 @@ fn the_log_is_text_or_json_and_on_stderr() {
     let events: Vec<serde_json::Value> =
         stderr.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     assert!(events.iter().any(|event| event["fields"]["message"] == "stopped"), "{stderr}");
+}
+
+#[test]
+fn what_strangers_send_is_not_logged_unless_asked_for() {
+    for (filter, logged) in [("info", false), ("", false), ("info,actix_http=error", true)] {
+        let place = Place::new();
+        let mut daemon = Daemon::start_with(&place, |command| {
+            command.env("ACTIX_SQLITE__TELEMETRY__FILTER", filter);
+        });
+        let mut stranger = TcpStream::connect(daemon.url.trim_start_matches("http://")).unwrap();
+        stranger.write_all(b"no HTTP\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stranger.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+        daemon.signal("-TERM");
+        let (_, stderr) = daemon.wait();
+        assert_eq!(stderr.contains("actix_http"), logged, "{filter}: {stderr}");
+        assert_eq!(stderr.contains("stopping"), filter.contains("info"), "{filter}: {stderr}");
+    }
 }

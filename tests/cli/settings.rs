@@ -76,7 +76,7 @@ fn wrong_settings_end_with_78_and_name_the_key() {
     for (settings, key) in [
         ("[databas]\npath = \"x\"\n", "databas"),
         ("[writer]\nlinger = \"soon\"\n", "linger"),
-        ("[writer]\nmax_batch_writes = 99999\n", "queue.max_writes"),
+        ("[supervisor]\ninitial_backoff = \"1h\"\n", "max_backoff"),
         ("[server]\nlisten = \"0.0.0.0:0\"\n", "admin_token"),
         ("not toml", "settings"),
     ] {

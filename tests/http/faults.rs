@@ -236,9 +236,9 @@ fn keys_ids_query_strings_routes_and_methods_are_checked() {
     }
     for (method, path, allow) in [
         ("GET", "/v1/execute", "POST"),
-        ("PUT", "/v1/accounts", "GET, POST"),
-        ("POST", "/v1/accounts/1", "DELETE, GET, PATCH"),
-        ("DELETE", "/livez", "GET"),
+        ("PUT", "/v1/accounts", "GET, HEAD, POST"),
+        ("POST", "/v1/accounts/1", "DELETE, GET, HEAD, PATCH"),
+        ("DELETE", "/livez", "GET, HEAD"),
         ("OPTIONS", "/v1/query", "POST"),
     ] {
         let answer = match method {

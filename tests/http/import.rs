@@ -102,7 +102,7 @@ fn an_import_that_the_end_overtakes_says_how_far_it_got() {
         }
         Ok(())
     });
-    wait_until("the window is full", || daemon.database.status().queue.length > 1_000);
+    wait_until("the window is full", || daemon.database.status().queue.length > 200);
     daemon.stopper.stop();
     wait_until("the daemon is stopping", || !daemon.database.is_running());
     drop(held);

@@ -23,6 +23,29 @@ fn health_and_status_tell_how_it_is() {
 }
 
 #[test]
+fn head_is_get_without_the_body() {
+    let daemon = Daemon::start();
+    let client = &daemon.client;
+    for path in ["/livez", "/readyz", "/v1/status", "/v1/accounts", "/openapi.json", "/docs/"] {
+        let (head, get) = (client.send("HEAD", path, ()), client.get(path));
+        assert_eq!((head.status, head.header("content-type")), (200, get.header("content-type")), "{path}");
+    }
+    // Read to the end of the connection: a client leaves out what follows the headers.
+    for (path, status) in [("/livez", "200 OK"), ("/v1/execute", "405 Method Not Allowed")] {
+        let mut connection = TcpStream::connect(daemon.address()).unwrap();
+        let head = format!("HEAD {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        connection.write_all(head.as_bytes()).unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).unwrap();
+        let (headers, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(headers.starts_with(&format!("HTTP/1.1 {status}")), "{headers}");
+        assert_eq!(body, "", "{headers}");
+    }
+    assert_eq!(client.send("HEAD", "/v1/execute", ()).header("allow"), "POST");
+    assert_eq!(client.send("HEAD", "/v1/nothing", ()).status, 404);
+}
+
+#[test]
 fn stopping_commits_what_is_queued_answers_it_and_refuses_the_rest() {
     let mut daemon = Daemon::with(one_at_a_time);
     daemon.execute("CREATE TABLE t (a)");
@@ -150,4 +173,26 @@ fn it_listens_on_a_unix_socket_too_and_takes_one_that_was_left_behind() {
     assert!(path.exists(), "the socket is another daemon's");
     daemon.stop();
     assert!(!path.exists());
+}
+
+#[test]
+fn what_is_no_socket_is_left_where_the_socket_should_be() {
+    let directory = tempfile::tempdir().unwrap();
+    let [file, folder, link] = ["data", "folder", "link"].map(|name| directory.path().join(name));
+    std::fs::write(&file, "precious").unwrap();
+    std::fs::create_dir(&folder).unwrap();
+    std::os::unix::fs::symlink("data", &link).unwrap();
+    for path in [&file, &folder, &link] {
+        let mut settings = settings_in(directory.path());
+        settings.server.unix_socket.clone_from(path);
+        let error = actix_rt::System::new().block_on(Server::bind(settings)).unwrap_err();
+        let told = error.to_string();
+        assert!(
+            told.contains("there is a file that is no socket; name another server.unix_socket"),
+            "{told}"
+        );
+        assert_eq!(error.exit_code(), 1);
+    }
+    assert_eq!(std::fs::read_to_string(&link).unwrap(), "precious");
+    assert!(link.is_symlink() && folder.is_dir());
 }

@@ -67,3 +67,23 @@ fn each_of_many_clients_is_told_the_id_of_its_own_row() {
     assert_eq!(status["writer"]["committed"], CLIENTS * EACH);
     assert!(status["writer"]["commits"].as_u64().unwrap() < (CLIENTS * EACH) as u64, "writes share commits");
 }
+
+#[test]
+fn a_typed_write_is_replayed_under_its_key() {
+    let daemon = Daemon::start();
+    for (path, body, other) in [
+        ("/v1/message-logs", log("m1"), log("m2")),
+        ("/v1/accounts", json!({"email": "ann@example.org"}), json!({"email": "bob@example.org"})),
+    ] {
+        let client = daemon.client.header("Idempotency-Key", path);
+        let first = client.post(path, &body);
+        assert_eq!((first.status, &first.json()["inserted"]), (201, &json!(true)));
+        let again = client.post(path, &body);
+        assert_eq!((again.status, again.json()), (201, first.json()), "{path}");
+        assert_eq!(client.post(path, &other).problem(409), "idempotency_conflict");
+    }
+    let client = daemon.client.header("Idempotency-Key", "gone");
+    assert_eq!(client.delete("/v1/accounts/1").status, 200);
+    assert_eq!(client.delete("/v1/accounts/1").status, 200, "without its key: 404");
+    assert_eq!(daemon.client.delete("/v1/accounts/1").status, 404);
+}

@@ -64,6 +64,20 @@ fn the_document_lists_the_routes_that_are_served() {
 }
 
 #[test]
+fn operations_have_names_of_their_own() {
+    let daemon = Daemon::start();
+    let document = daemon.client.get("/openapi.json").json();
+    let mut names = BTreeSet::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, says) in item.as_object().unwrap() {
+            let name = says["operationId"].as_str().unwrap();
+            assert!(names.insert(name), "{method} {path}: there is another {name}");
+        }
+    }
+    assert_eq!(names.len(), ROUTES.len());
+}
+
+#[test]
 fn every_reference_in_the_document_leads_somewhere() {
     let daemon = Daemon::start();
     let document = daemon.client.get("/openapi.json").json();

@@ -49,6 +49,41 @@ fn a_write_whose_time_passes_while_it_waits_is_not_executed() {
 }
 
 #[test]
+fn a_caller_hears_that_its_time_is_up_when_it_is_up_though_the_writer_is_busy() {
+    run(async {
+        let place = Place::new();
+        let database = place.open(|settings| settings.database.busy_timeout = Duration::from_mins(1)).await;
+        run_all(&database, &[TABLE]).await;
+        let (gate, in_hand) = Gate::with_one_in_hand(&place, &database, insert(0)).await;
+        // The gate stays shut until the answer is there.
+        let late = database.execute(insert(1).timeout(Duration::from_millis(20)));
+        let error = soon("the answer", late).await.unwrap_err();
+        assert_eq!((error.code(), error.outcome()), ("deadline_passed", Outcome::NotExecuted));
+        drop(gate);
+        in_hand.await.unwrap().unwrap();
+        database.flush().await.unwrap();
+        assert_eq!(integers(&database, "SELECT n FROM t").await, [0], "what was refused is never executed");
+    });
+}
+
+#[test]
+fn a_write_whose_turn_has_begun_is_told_how_it_ended_though_its_time_is_up() {
+    run(async {
+        let place = Place::new();
+        let database = place.open(|settings| settings.database.busy_timeout = Duration::from_mins(1)).await;
+        run_all(&database, &[TABLE]).await;
+        let short = Duration::from_millis(50);
+        let (gate, in_hand) = Gate::with_one_in_hand(&place, &database, insert(0).timeout(short)).await;
+        let sent = Instant::now();
+        until("the time is up", || sent.elapsed() > 2 * short).await;
+        assert!(!in_hand.is_finished(), "nobody can know yet");
+        drop(gate);
+        soon("the answer", in_hand).await.unwrap().expect("it ran to its end");
+        assert_eq!(integers(&database, "SELECT n FROM t").await, [0]);
+    });
+}
+
+#[test]
 fn a_time_that_is_up_at_once_still_gets_an_answer() {
     run(async {
         let place = Place::new();

@@ -96,6 +96,33 @@ fn when_the_shutdowns_time_is_up_the_rest_is_refused_and_the_file_has_the_acknow
 }
 
 #[test]
+fn when_the_shutdowns_time_is_up_statements_that_would_run_on_are_ended_and_leave_nothing() {
+    const ENDLESS: &str = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c)";
+    run(async {
+        let place = Place::new();
+        let limit = Duration::from_millis(50);
+        let database = place.open(|settings| settings.supervisor.shutdown_timeout = limit).await;
+        run_all(&database, &[TABLE]).await;
+        let write = database.execute(format!("INSERT INTO t {ENDLESS} SELECT n FROM c"));
+        let read = database.query(format!("{ENDLESS} SELECT max(n) FROM c"));
+        let end = async {
+            until("both run", || {
+                let status = database.status();
+                status.queue.length + status.readers.queue.length == 0
+            })
+            .await;
+            database.shutdown().await
+        };
+        let ((write, read), report) = soon("the shutdown", join(join(write, read), end)).await;
+        assert!(report.closed, "{report}");
+        assert_eq!(write.unwrap_err().outcome(), Outcome::NotExecuted);
+        assert!(read.unwrap_err().is_retryable());
+        let database = place.open(|_| ()).await;
+        assert_eq!(integers(&database, "SELECT count(*) FROM t").await, [0]);
+    });
+}
+
+#[test]
 fn a_shutdown_in_the_middle_of_traffic_keeps_exactly_what_was_acknowledged() {
     run(async {
         let place = Place::new();
@@ -284,7 +311,7 @@ fn without_a_system_there_is_no_database() {
 fn settings_that_contradict_themselves_open_nothing() {
     run(async {
         let place = Place::new();
-        let settings = place.settings(|settings| settings.queue.max_writes = NonZeroUsize::MIN);
+        let settings = place.settings(|settings| settings.supervisor.window = Duration::ZERO);
         let error = Database::open(settings).await.unwrap_err();
         assert_eq!(error.code(), "invalid_settings");
         assert!(!place.path().exists());

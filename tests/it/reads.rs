@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use actix_sqlite::{CommitSeq, Execute, Query, ReadError, Value, params};
 use bytesize::ByteSize;
+use futures_util::FutureExt;
 use futures_util::future::{join, join_all};
 use serde::Deserialize;
 
@@ -322,5 +323,46 @@ fn a_query_whose_caller_leaves_gives_its_reader_back() {
         let left = actix_rt::time::timeout(Duration::from_millis(50), database.query(ENDLESS)).await;
         assert!(left.is_err(), "it never ends");
         assert_eq!(soon("the next query", integers(&database, "SELECT 1")).await, [1]);
+    });
+}
+
+#[test]
+fn callers_who_leave_an_endless_query_without_rows_keep_no_reader() {
+    run(async {
+        let place = Place::new();
+        let database = place
+            .open(|settings| {
+                settings.readers.threads = 2;
+                settings.readers.query_timeout = Duration::from_hours(1);
+            })
+            .await;
+        let mut endless: Vec<_> = (0..2).map(|_| Box::pin(database.query(COUNT_FOR_EVER))).collect();
+        for query in &mut endless {
+            assert!(query.now_or_never().is_none());
+        }
+        until("both run", || database.status().readers.queue.length == 0).await;
+        drop(endless);
+        assert_eq!(soon("the next query", integers(&database, "SELECT 1")).await, [1]);
+    });
+}
+
+#[test]
+fn a_stream_whose_receiver_takes_nothing_keeps_no_reader() {
+    run(async {
+        let place = Place::new();
+        let database = place
+            .open(|settings| {
+                settings.readers.threads = 1;
+                settings.readers.query_timeout = Duration::from_hours(1);
+                settings.readers.max_stall = Duration::from_millis(20);
+            })
+            .await;
+        let mut stalled = database.query_stream(ENDLESS).await.unwrap();
+        assert_eq!(soon("the next query", integers(&database, "SELECT 1")).await, [1]);
+        let mut last = Ok(Vec::new());
+        while let Some(piece) = stalled.next().await {
+            last = piece;
+        }
+        assert_eq!(last.expect_err("it was broken off").code(), "statement_timeout");
     });
 }

@@ -6,10 +6,10 @@ use actix_sqlite::relay::{
     AddAccount, AddMessageLog, DeleteAccount, GetAccount, GetAccounts, GetMessageLog, GetMessageLogs, Import,
     ImportReport, MessageLog, MessageLogPage, UpdateAccountStatus,
 };
-use actix_sqlite::{Database, DatabaseActor, Overflow};
+use actix_sqlite::{Database, DatabaseActor, Keyed, Overflow};
 use secrecy::SecretString;
 
-use crate::harness::{Place, Random, run};
+use crate::harness::{Place, Random, key, run};
 
 const MAX_LINE: usize = 1_000_000;
 
@@ -237,6 +237,21 @@ fn actors_send_the_messages_of_the_domain() {
         assert_eq!(found.kook_message_id, "m1");
         assert!(address.send(AddAccount::new("ann@example.org")).await.unwrap().unwrap().inserted);
         assert_eq!(address.send(GetAccounts::default()).await.unwrap().unwrap().len(), 1);
+    });
+}
+
+#[test]
+fn a_typed_write_under_a_key_happens_once_and_keeps_its_first_answer() {
+    let place = Place::new();
+    run(async {
+        let database = open(&place).await;
+        let keyed = |message: &str| Keyed { write: log(message, "discord"), key: key("once") };
+        let first = database.send(keyed("m1")).await.unwrap();
+        assert!(first.inserted);
+        assert_eq!(database.send(keyed("m1")).await.unwrap(), first, "without the key: a duplicate");
+        assert_eq!(database.send(keyed("m2")).await.unwrap_err().code(), "idempotency_conflict");
+        let address = DatabaseActor::register(database);
+        assert_eq!(address.send(keyed("m1")).await.unwrap().unwrap(), first);
     });
 }
 

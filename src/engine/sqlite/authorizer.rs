@@ -171,7 +171,11 @@ fn refusal(context: &AuthContext<'_>, writing_pragmas: &[&str]) -> Option<String
         {
             Some(format!("{table_name} belongs to the engine"))
         }
-        A::CreateView { view_name } if is_own(view_name) => {
+        A::CreateView { view_name: name }
+        | A::CreateTrigger { trigger_name: name, .. }
+        | A::CreateIndex { index_name: name, .. }
+            if is_own(name) =>
+        {
             Some(format!("names that begin with {OWN_PREFIX} belong to the engine"))
         }
         A::Unknown { code, .. } => Some(format!("action {code} is not allowed")),

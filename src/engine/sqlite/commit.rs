@@ -7,6 +7,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode};
@@ -71,6 +72,7 @@ impl SqliteWriter {
         path: &Path,
         settings: &Settings,
         stats: Arc<Stats>,
+        interrupted: Arc<AtomicBool>,
     ) -> Result<Self, StartError> {
         let explain = |error: rusqlite::Error| StartError::Open {
             path: path.display().to_string(),
@@ -81,7 +83,7 @@ impl SqliteWriter {
         Ok(Self {
             last_commit,
             sealing: Duration::ZERO,
-            deadline: Deadline::install(&conn).map_err(explain)?,
+            deadline: Deadline::install(&conn, interrupted).map_err(explain)?,
             rowids: rowid::Watch::install(&conn).map_err(explain)?,
             checkpointer: Checkpointer::install(&conn, path, &settings.database, stats).map_err(explain)?,
             limits: Limits {

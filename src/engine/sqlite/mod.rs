@@ -16,6 +16,7 @@ mod rowid;
 mod wal;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::Connection;
@@ -46,6 +47,7 @@ pub(crate) struct SqliteEngine {
     migrations: Vec<Migration>,
     vfs: Option<String>,
     stats: Arc<Stats>,
+    interrupted: Arc<AtomicBool>,
     /// Until the end; actors may live on for a moment after it, and the engine with them.
     lock: Mutex<Option<lock::FileLock>>,
 }
@@ -61,7 +63,15 @@ impl SqliteEngine {
         open::check_sqlite_version()?;
         let path = open::checked_path(&settings.database.path)?;
         let lock = lock::FileLock::acquire(&path)?;
-        Ok(Self { path, settings, migrations, vfs, stats, lock: Mutex::new(Some(lock)) })
+        Ok(Self {
+            path,
+            settings,
+            migrations,
+            vfs,
+            stats,
+            interrupted: Arc::default(),
+            lock: Mutex::new(Some(lock)),
+        })
     }
 }
 
@@ -70,15 +80,20 @@ impl Engine for SqliteEngine {
         fail::fail_point!("open_writer");
         let writer = open::writer(&self.path, self.vfs.as_deref(), &self.settings, &self.migrations)?;
         open::note_versions(&writer, &self.stats).map_err(|error| open::start_error(&self.path, &error))?;
-        Ok(Box::new(commit::SqliteWriter::new(writer, &self.path, &self.settings, Arc::clone(&self.stats))?))
+        let (stats, interrupted) = (Arc::clone(&self.stats), Arc::clone(&self.interrupted));
+        Ok(Box::new(commit::SqliteWriter::new(writer, &self.path, &self.settings, stats, interrupted)?))
     }
 
     fn open_reader(&self) -> Result<Box<dyn ReadEngine>, StartError> {
         fail::fail_point!("open_reader");
         let reader = open::reader(&self.path, self.vfs.as_deref(), &self.settings)?;
-        let reader =
-            query::SqliteReader::new(reader).map_err(|error| open::start_error(&self.path, &error))?;
+        let reader = query::SqliteReader::new(reader, Arc::clone(&self.interrupted))
+            .map_err(|error| open::start_error(&self.path, &error))?;
         Ok(Box::new(reader))
+    }
+
+    fn interrupt(&self) {
+        self.interrupted.store(true, Relaxed);
     }
 
     fn close(&self) {

@@ -1,14 +1,14 @@
 //! A query on a reading connection, bounded in time, and the clock that bounds writes too.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use rusqlite::Connection;
 
 use super::prepare::prepare;
 use super::{bind, errors};
-use crate::engine::{ReadEngine, RowSink};
+use crate::engine::{ReadEngine, RowSink, Until};
 use crate::error::{ReadError, StatementError, StatementErrorKind as Kind};
 use crate::message::{Extent, ReadRequest};
 
@@ -20,6 +20,8 @@ pub(super) struct Deadline {
     epoch: Instant,
     /// In microseconds since `epoch`.
     at: Arc<AtomicU64>,
+    /// Becomes true when the caller has left; none for writes, which run to their end.
+    left: Arc<Mutex<Option<Arc<AtomicBool>>>>,
 }
 
 const NEVER: u64 = u64::MAX;
@@ -28,21 +30,34 @@ const NEVER: u64 = u64::MAX;
 pub(super) struct Limit<'a>(&'a AtomicU64);
 
 impl Deadline {
-    pub(super) fn install(conn: &Connection) -> rusqlite::Result<Self> {
+    /// `interrupted`: set when no statement of a caller may run any more.
+    pub(super) fn install(conn: &Connection, interrupted: Arc<AtomicBool>) -> rusqlite::Result<Self> {
         let epoch = Instant::now();
         let at = Arc::new(AtomicU64::new(NEVER));
-        let watched = Arc::clone(&at);
+        let left = Arc::new(Mutex::new(None::<Arc<AtomicBool>>));
+        let (watched, caller) = (Arc::clone(&at), Arc::clone(&left));
+        let has_left = move || {
+            let caller = caller.lock().unwrap_or_else(PoisonError::into_inner);
+            caller.as_ref().is_some_and(|left| left.load(Relaxed))
+        };
         let is_over = move || {
             let at = watched.load(Relaxed);
-            at != NEVER && micros(epoch.elapsed()) >= at
+            at != NEVER && (interrupted.load(Relaxed) || micros(epoch.elapsed()) >= at || has_left())
         };
         conn.progress_handler(INSTRUCTIONS, Some(is_over))?;
-        Ok(Self { epoch, at })
+        Ok(Self { epoch, at, left })
     }
 
     pub(super) fn set(&self, at: Instant) -> Limit<'_> {
         self.at.store(micros(at.saturating_duration_since(self.epoch)), Relaxed);
         Limit(&self.at)
+    }
+}
+
+impl Deadline {
+    fn set_for(&self, until: Until<'_>) -> Limit<'_> {
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(until.left));
+        self.set(until.deadline)
     }
 }
 
@@ -62,8 +77,8 @@ pub(super) struct SqliteReader {
 }
 
 impl SqliteReader {
-    pub(super) fn new(conn: Connection) -> rusqlite::Result<Self> {
-        Ok(Self { deadline: Deadline::install(&conn)?, conn })
+    pub(super) fn new(conn: Connection, interrupted: Arc<AtomicBool>) -> rusqlite::Result<Self> {
+        Ok(Self { deadline: Deadline::install(&conn, interrupted)?, conn })
     }
 }
 
@@ -71,7 +86,7 @@ impl ReadEngine for SqliteReader {
     fn query(
         &mut self,
         request: &ReadRequest,
-        deadline: Instant,
+        until: Until<'_>,
         sink: &mut dyn RowSink,
     ) -> Result<(), ReadError> {
         fail::fail_point!("query");
@@ -84,7 +99,7 @@ impl ReadEngine for SqliteReader {
         bind::bind(&mut prepared, &request.statement.params)?;
         let columns = bind::column_names(&prepared);
         sink.columns(columns.clone());
-        let _limit = self.deadline.set(deadline);
+        let _limit = self.deadline.set_for(until);
         let mut found = prepared.raw_query();
         while let Some(row) = found.next().map_err(explain)? {
             sink.row(bind::row_values(row, &columns)?)?;

@@ -1,0 +1,213 @@
+//! The complaint this library was made for: 100 single messages a second, and what they do to the event loop of who sends
+//! them.
+//!
+//! Three ways of logging each message durably (`synchronous=FULL`), one after the other in one run: through the daemon over
+//! HTTP, through a `Database` in the process, and by a synchronous call on the event loop. Messages are sent on a schedule,
+//! whether or not the ones before are answered, and the time of an acknowledgement counts from the schedule. Beside them a
+//! ticker of 1 ms runs on the same loop; its largest delay is how long the loop was kept from its work.
+//!
+//! `cargo bench --bench relay_rate`; `BENCH_SECONDS` (30) and `BENCH_RATE` (100) change it.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench says what is wrong by failing")]
+
+#[allow(dead_code, reason = "shared with a bench that needs more of it")]
+mod support;
+
+use std::cell::{Cell, RefCell};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use actix_rt::net::TcpStream;
+use actix_sqlite::relay::AddMessageLog;
+use actix_sqlite::rusqlite::{Connection, params};
+use actix_sqlite::{Database, Settings};
+use futures_util::future::join_all;
+use hdrhistogram::Histogram;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// Connections kept open to the daemon.
+const CONNECTIONS: usize = 16;
+
+/// One way to log a message; the future ends with the acknowledgement.
+trait Way {
+    fn log(&self, message: AddMessageLog) -> impl Future<Output = ()>;
+}
+
+fn main() {
+    let part = support::Length::from_environment(1, 30.0).part;
+    let rate: u32 = support::variable("BENCH_RATE", 100);
+    let lines = support::chat_lines();
+    let messages: Vec<_> = lines
+        .iter()
+        .take(usize::try_from(part.as_millis() * u128::from(rate) / 1000).unwrap())
+        .cloned()
+        .collect();
+    let directory = support::scratch_directory().unwrap();
+    println!("{} messages, {rate} a second, synchronous=FULL; in ms", messages.len());
+    println!("| way | median | p99 | max | largest delay of a 1 ms ticker |");
+    println!("|---|---|---|---|---|");
+    actix_rt::System::new().block_on(async {
+        let daemon = Daemon::start(&directory.path().join("daemon.db"));
+        let pool = Pool::connect(&daemon.address).await;
+        row("daemon over HTTP", measure(Rc::new(pool), &messages, rate).await);
+        drop(daemon);
+        let database =
+            Database::open(Settings::for_file(directory.path().join("embedded.db"))).await.unwrap();
+        row("`Database` in the process", measure(Rc::new(database.clone()), &messages, rate).await);
+        database.shutdown().await;
+        let synchronous = Synchronous::open(&directory.path().join("synchronous.db"));
+        row("synchronous call on the loop", measure(Rc::new(synchronous), &messages, rate).await);
+    });
+}
+
+fn row(way: &str, (latencies, ticker): (Histogram<u64>, Duration)) {
+    let ms = |micros: u64| format!("{:.2}", Duration::from_micros(micros).as_secs_f64() * 1e3);
+    println!(
+        "| {way} | {} | {} | {} | {:.1} |",
+        ms(latencies.value_at_quantile(0.5)),
+        ms(latencies.value_at_quantile(0.99)),
+        ms(latencies.max()),
+        ticker.as_secs_f64() * 1e3
+    );
+}
+
+async fn measure<W: Way + 'static>(
+    way: Rc<W>,
+    messages: &[AddMessageLog],
+    rate: u32,
+) -> (Histogram<u64>, Duration) {
+    let latencies = Rc::new(RefCell::new(Histogram::<u64>::new(3).unwrap()));
+    let largest = Rc::new(Cell::new(Duration::ZERO));
+    let ticker = actix_rt::spawn(tick(Rc::clone(&largest)));
+    let begun = Instant::now();
+    let mut under_way = Vec::new();
+    for (number, message) in (0_u32..).zip(messages) {
+        let scheduled = begun + Duration::from_secs(1) * number / rate;
+        actix_rt::time::sleep_until(scheduled.into()).await;
+        let (way, latencies, message) = (Rc::clone(&way), Rc::clone(&latencies), message.clone());
+        under_way.push(actix_rt::spawn(async move {
+            way.log(message).await;
+            let micros = u64::try_from(scheduled.elapsed().as_micros()).unwrap();
+            latencies.borrow_mut().record(micros).unwrap();
+        }));
+    }
+    for ended in join_all(under_way).await {
+        ended.unwrap();
+    }
+    ticker.abort();
+    let latencies = latencies.borrow().clone();
+    (latencies, largest.get())
+}
+
+/// How late the loop comes to what is due every millisecond.
+async fn tick(largest: Rc<Cell<Duration>>) {
+    loop {
+        let due = Instant::now() + Duration::from_millis(1);
+        actix_rt::time::sleep_until(due.into()).await;
+        largest.set(largest.get().max(due.elapsed()));
+    }
+}
+
+impl Way for Database {
+    async fn log(&self, message: AddMessageLog) {
+        assert!(self.add_message_log(message).await.unwrap().inserted);
+    }
+}
+
+/// What the relay did before: SQLite on the event loop.
+struct Synchronous(Connection);
+
+impl Synchronous {
+    fn open(path: &Path) -> Self {
+        let conn = Connection::open(path).unwrap();
+        conn.pragma_update(None, "journal_mode", "wal").unwrap();
+        conn.pragma_update(None, "synchronous", "full").unwrap();
+        conn.execute_batch(
+            "CREATE TABLE message_logs (id INTEGER PRIMARY KEY, message TEXT UNIQUE, content TEXT)",
+        )
+        .unwrap();
+        Self(conn)
+    }
+}
+
+impl Way for Synchronous {
+    async fn log(&self, message: AddMessageLog) {
+        let sql = "INSERT INTO message_logs (message, content) VALUES (?1, ?2)";
+        let mut insert = self.0.prepare_cached(sql).unwrap();
+        insert.execute(params![message.kook_message_id, message.content]).unwrap();
+    }
+}
+
+/// The daemon, ended with this.
+struct Daemon {
+    process: Child,
+    address: String,
+}
+
+impl Daemon {
+    fn start(database: &Path) -> Self {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_actix-sqlite"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--database"])
+            .arg(database)
+            .env("ACTIX_SQLITE__TELEMETRY__FILTER", "error")
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let address =
+            lines.find_map(|line| line.unwrap().split_once("http://").map(|(_, rest)| rest.to_owned()));
+        // The pipe stays open for what the daemon has to say later.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { process, address: address.expect("it says where it listens") }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Kept-alive connections; each message takes a free one.
+struct Pool(RefCell<Vec<TcpStream>>);
+
+impl Pool {
+    async fn connect(address: &str) -> Self {
+        let mut free = Vec::new();
+        for _ in 0..CONNECTIONS {
+            let stream = TcpStream::connect(address.trim()).await.unwrap();
+            stream.set_nodelay(true).unwrap();
+            free.push(stream);
+        }
+        Self(RefCell::new(free))
+    }
+}
+
+impl Way for Pool {
+    async fn log(&self, message: AddMessageLog) {
+        let mut stream = self.0.borrow_mut().pop().expect("fewer than all connections are busy at this rate");
+        let body = serde_json::to_string(&message).unwrap();
+        let head = format!(
+            "POST /v1/message-logs HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all((head + &body).as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        // The answer is one small piece with its length in the head.
+        while !is_whole(&answer) {
+            assert!(stream.read_buf(&mut answer).await.unwrap() > 0, "the daemon closed the connection");
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 201"), "{}", String::from_utf8_lossy(&answer));
+        self.0.borrow_mut().push(stream);
+    }
+}
+
+fn is_whole(answer: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(answer);
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    length.is_some_and(|length| body.len() >= length.trim().parse::<usize>().unwrap())
+}
