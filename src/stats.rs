@@ -22,6 +22,7 @@ pub(crate) struct Stats {
     pub(crate) writes_abandoned: AtomicU64,
     pub(crate) writes_given_back: AtomicU64,
     pub(crate) replayed_batches: AtomicU64,
+    pub(crate) in_hand: AtomicU64,
     pub(crate) largest_batch: AtomicU64,
     pub(crate) flushes: [AtomicU64; FlushReason::ALL.len()],
     pub(crate) writer_restarts: AtomicU64,
@@ -51,6 +52,7 @@ impl Stats {
             writes_abandoned: AtomicU64::default(),
             writes_given_back: AtomicU64::default(),
             replayed_batches: AtomicU64::default(),
+            in_hand: AtomicU64::default(),
             largest_batch: AtomicU64::default(),
             flushes: Default::default(),
             writer_restarts: AtomicU64::default(),
@@ -194,6 +196,8 @@ pub struct WriterStatus {
     pub commits: u64,
     /// Batches; one COMMIT each unless a write had to be isolated.
     pub batches: u64,
+    /// Writes in the batch that is being committed.
+    pub in_hand: u64,
     /// Writes in the largest batch.
     pub largest_batch: u64,
     /// Writes committed.

@@ -7,6 +7,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use actix::{Actor, ActorContext, Addr, Handler, MessageResult, SyncArbiter, SyncContext};
@@ -98,7 +99,11 @@ impl WriterActor {
                 commit = doubt.commit.0,
                 "a commit that failed is not in the file; its writes run again"
             );
-            self.shared.intake.give_back(doubt.writes.into_iter().map(|(ticket, _)| ticket));
+            let again = |(mut ticket, _): (WriteTicket, _)| {
+                ticket.may_come_back = true;
+                ticket
+            };
+            self.shared.intake.give_back(doubt.writes.into_iter().map(again));
             return Ok(());
         }
         if let Err(error) = engine.make_durable() {
@@ -169,7 +174,9 @@ impl WriterActor {
         let Hand { tickets, outcomes } = &mut self.hand;
         *outcomes = Outcomes::for_writes(tickets.len());
         let writes: Vec<_> = tickets.iter().map(|ticket| &ticket.request).collect();
+        self.shared.stats.in_hand.store(tickets.len() as u64, Relaxed);
         let result = engine.commit(&writes, outcomes);
+        self.shared.stats.in_hand.store(0, Relaxed);
         self.shared.last_commit.send_replace(engine.last_commit());
         fail::fail_point!("after_commit");
         self.traffic = self.traffic.after(tickets.len(), outcomes.sealing, reason, self.waited_from);
@@ -220,6 +227,7 @@ impl WriterActor {
     /// After a failure: answers what is final and gives the rest back. A write that was alone in the hand of every
     /// writer that panicked is the reason they did, and is not tried again.
     fn clear_hand(&mut self, panicked: bool) {
+        self.shared.stats.in_hand.store(0, Relaxed);
         self.answer_settled();
         let mut tickets = std::mem::take(&mut self.hand.tickets);
         if panicked {

@@ -26,6 +26,7 @@ impl Database {
                 last_commit: self.last_commit().0,
                 commits: get(&stats.commits),
                 batches: get(&stats.batches),
+                in_hand: get(&stats.in_hand),
                 largest_batch: get(&stats.largest_batch),
                 committed: get(&stats.writes_committed),
                 failed: get(&stats.writes_failed),

@@ -60,7 +60,10 @@ fn stopping_commits_what_is_queued_answers_it_and_refuses_the_rest() {
         })
         .collect();
     // One is in the writer's hand.
-    wait_until("all are under way", || daemon.database.status().queue.length == 20);
+    wait_until("all are under way", || {
+        let status = daemon.database.status();
+        (status.writer.in_hand, status.queue.length) == (1, 20)
+    });
     daemon.stopper.stop();
     wait_until("it is not ready any more", || daemon.client.get("/readyz").status == 503);
     assert_eq!(daemon.client.get("/readyz").problem(503), "shutting_down");

@@ -300,6 +300,19 @@ fn an_empty_file_and_somebody_elses_database_can_be_opened() {
 }
 
 #[test]
+fn a_file_under_another_name_is_the_same_file() {
+    run(async {
+        let place = Place::new();
+        let database = place.open(|_| ()).await;
+        std::os::unix::fs::symlink(place.path(), place.join("alias.db")).unwrap();
+        let alias = place.settings(|settings| settings.database.path = place.join("alias.db"));
+        assert_eq!(Database::open(alias.clone()).await.unwrap_err().code(), "locked");
+        assert!(database.shutdown().await.closed);
+        Database::open(alias).await.unwrap();
+    });
+}
+
+#[test]
 fn without_a_system_there_is_no_database() {
     let place = Place::new();
     let error = Database::open(place.settings(|_| ())).now_or_never().expect("at once").unwrap_err();

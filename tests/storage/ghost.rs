@@ -1,9 +1,11 @@
 //! A COMMIT whose sync failed is rolled back for the process, and yet it may be there after a crash: a ghost. Callers are
 //! told that the outcome is unknown; they send the write again under its key, and it is there once.
 
-use crate::disk::{LOSSES, Random, Recorded};
+use std::time::Duration;
+
+use crate::disk::{LOSSES, Loss, Random, Recorded};
 use crate::vfs::{Call, Fault, Turn};
-use crate::workload::{Told, halves, open, send, settings};
+use crate::workload::{Told, halves, open, pair, send, settings, told};
 use actix_sqlite::rusqlite::ffi;
 
 const BEFORE: i64 = 4;
@@ -62,4 +64,35 @@ fn a_ghost_is_neither_lost_nor_doubled_when_its_key_is_sent_again() {
     }
     println!("{counts:?}");
     assert!(counts.unknown > 0 && counts.ghosts > 0, "no ghost was seen: {counts:?}");
+}
+
+#[test]
+fn a_write_that_may_come_back_is_never_called_not_executed() {
+    let turn = Turn::take();
+    let mut seen = 0;
+    for nth in 1..=6 {
+        let directory = tempfile::tempdir().unwrap();
+        turn.start_log();
+        let (told, log_len) = actix_rt::System::new().block_on(async {
+            let mut settings = settings(&directory.path().join("test.db"));
+            // Its time is up before the next writer can run it again.
+            settings.supervisor.initial_backoff = Duration::from_millis(50);
+            settings.supervisor.max_backoff = Duration::from_millis(50);
+            let database = open(settings).await.unwrap();
+            turn.arm(Fault { call: Call::Sync, nth, code: ffi::SQLITE_IOERR_FSYNC, sticky: false });
+            let write = pair(1).timeout(Duration::from_millis(20));
+            let told = told(database.transaction(write).await);
+            let log_len = Turn::log_len();
+            turn.disarm();
+            database.shutdown().await;
+            (told, log_len)
+        });
+        let recorded = Recorded::new(turn.end_log());
+        let place = tempfile::tempdir().unwrap();
+        let path = recorded.restore(log_len, Loss::KeepAll, &mut Random(1), place.path());
+        let there = halves(&path).unwrap().contains_key(&1);
+        assert!(!(there && told == Told::NotExecuted), "sync {nth}: told {told:?}, and there it is");
+        seen += usize::from(there);
+    }
+    assert!(seen > 0);
 }

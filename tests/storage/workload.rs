@@ -49,7 +49,7 @@ pub(crate) async fn open(settings: Settings) -> Result<Database, StartError> {
 }
 
 /// A write of two rows, so that half a write would be seen.
-fn pair(id: i64) -> Transaction {
+pub(crate) fn pair(id: i64) -> Transaction {
     let half = |half: i64| ("INSERT INTO pairs VALUES (?1, ?2, randomblob(600))", params![id, half]);
     Transaction::new().then(half(1)).then(half(2))
 }
@@ -67,7 +67,7 @@ pub(crate) async fn send(database: &Database, ids: std::ops::Range<i64>, keyed: 
     join_all(ids.map(write)).await.into_iter().collect()
 }
 
-fn told<T>(answer: Result<T, WriteError>) -> Told {
+pub(crate) fn told<T>(answer: Result<T, WriteError>) -> Told {
     match answer {
         Ok(_) => Told::Committed(Turn::log_len()),
         Err(error) if error.outcome() == Outcome::Unknown => Told::Unknown,

@@ -16,8 +16,8 @@ thread_local! {
     static TRUSTED: Cell<bool> = const { Cell::new(false) };
     /// What was refused last, for the error message: SQLite itself only says "not authorized".
     static REFUSED: Cell<Option<String>> = const { Cell::new(None) };
-    /// Whether a table was altered by what was prepared last.
-    static ALTERED: Cell<bool> = const { Cell::new(false) };
+    /// Whether what was prepared last makes or alters something in the schema.
+    static DEFINES: Cell<bool> = const { Cell::new(false) };
 }
 
 /// While it lives, the engine's own SQL may do what callers' may not.
@@ -39,7 +39,7 @@ impl Drop for Trusted {
 /// To be called before a caller's statement is prepared.
 pub(super) fn forget() {
     REFUSED.take();
-    ALTERED.set(false);
+    DEFINES.set(false);
 }
 
 /// What was refused since [`forget`].
@@ -47,9 +47,9 @@ pub(super) fn take_refused() -> Option<String> {
     REFUSED.take()
 }
 
-/// Whether a statement that alters a table was prepared since [`forget`].
-pub(super) fn has_altered() -> bool {
-    ALTERED.get()
+/// Whether a statement that makes or alters something in the schema was prepared since [`forget`].
+pub(super) fn defines() -> bool {
+    DEFINES.get()
 }
 
 /// PRAGMAs that only tell, or that only help.
@@ -111,8 +111,16 @@ fn decide(context: AuthContext<'_>, writing_pragmas: &[&str]) -> Authorization {
     if TRUSTED.get() {
         return Authorization::Allow;
     }
-    if matches!(context.action, AuthAction::AlterTable { .. }) {
-        ALTERED.set(true);
+    if matches!(
+        context.action,
+        AuthAction::AlterTable { .. }
+            | AuthAction::CreateIndex { .. }
+            | AuthAction::CreateTable { .. }
+            | AuthAction::CreateTrigger { .. }
+            | AuthAction::CreateView { .. }
+            | AuthAction::CreateVtable { .. }
+    ) {
+        DEFINES.set(true);
     }
     match refusal(&context, writing_pragmas) {
         None => Authorization::Allow,

@@ -70,7 +70,8 @@ pub(super) fn store(
 /// Forgets some of the keys that are too old or too many; a bounded number, so that no write waits for long. Whether
 /// there is more to forget.
 pub(super) fn forget(conn: &Connection, settings: &DatabaseSettings) -> rusqlite::Result<bool> {
-    const AT_ONCE: i64 = 500;
+    // More than a batch brings, so that the surplus shrinks however fast keys come.
+    const AT_ONCE: i64 = 2_000;
     let trusted = Trusted::begin();
     let oldest =
         now().saturating_sub(i64::try_from(settings.idempotency_retention.as_secs()).unwrap_or(i64::MAX));

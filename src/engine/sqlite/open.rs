@@ -44,6 +44,10 @@ pub(super) fn checked_path(path: &Path) -> Result<PathBuf, StartError> {
     if absolute.is_dir() {
         return Err(open_error("it is a directory; name a file in it".into()));
     }
+    // Two names of one file are one file: the lock lies beside it.
+    if absolute.exists() {
+        return absolute.canonicalize().map_err(|error| open_error(error.to_string()));
+    }
     Ok(absolute)
 }
 

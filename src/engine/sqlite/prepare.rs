@@ -26,16 +26,18 @@ pub(super) fn prepare<'conn>(
         }
         explained
     })?;
-    if authorizer::has_altered() && mentions_own(sql) {
+    if authorizer::defines() && mentions_own(sql) {
         prepared.discard();
-        let message = format!("names that begin with {OWN_PREFIX} belong to the engine");
+        let message =
+            format!("names that begin with {OWN_PREFIX} belong to the engine, and nothing may refer to them");
         return Err(StatementError::new(Kind::ForbiddenSql, message));
     }
     bind::refuse_empty(&prepared)?;
     Ok(prepared)
 }
 
-/// The authorizer is told which table is altered, but not its new name.
+/// The authorizer is told what is made or altered, but not the new name, nor what a foreign key, a view or a trigger refers
+/// to: and a foreign key that refers to the engine's tables would fail the engine's own writes.
 fn mentions_own(sql: &str) -> bool {
     sql.to_ascii_lowercase().contains(OWN_PREFIX)
 }
