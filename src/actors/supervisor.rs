@@ -222,6 +222,15 @@ impl Supervisor {
     }
 }
 
+/// With the System gone nobody restarts what fails: better to answer everybody than to leave them waiting.
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        if self.at_work > 0 {
+            self.give_up("the actix System was stopped before the database".into());
+        }
+    }
+}
+
 impl Actor for Supervisor {
     type Context = Context<Self>;
 

@@ -253,6 +253,11 @@ impl WriterActor {
         }
         stats::add(&self.shared.stats.writes_given_back, tickets.len());
         self.shared.intake.give_back(tickets.into_iter());
+        if self.shared.has_failed() {
+            // Nobody will come for them.
+            self.shared.give_up_doubt("the database was given up");
+            self.shared.refuse_all(RefusedBecause::Failed);
+        }
     }
 }
 

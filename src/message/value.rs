@@ -224,6 +224,22 @@ mod tests {
     }
 
     #[test]
+    fn every_finite_real_survives_json() {
+        // A walk through the bits (xorshift), so that all exponents come.
+        let mut bits = 0x9e37_79b9_7f4a_7c15_u64;
+        for _ in 0..100_000 {
+            bits ^= bits << 13;
+            bits ^= bits >> 7;
+            bits ^= bits << 17;
+            let real = f64::from_bits(bits);
+            if real.is_finite() {
+                let json = serde_json::to_string(&Value::Real(real)).unwrap();
+                assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), Value::Real(real), "{json}");
+            }
+        }
+    }
+
+    #[test]
     fn base64_is_read_with_and_without_padding() {
         for json in [r#"{"base64":"/w=="}"#, r#"{"base64":"/w"}"#] {
             assert_eq!(serde_json::from_str::<Value>(json).unwrap(), Value::Blob(vec![255]));

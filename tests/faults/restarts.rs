@@ -270,3 +270,35 @@ async fn open_when_free(place: &Place) -> Database {
     })
     .await
 }
+
+#[test]
+fn a_write_is_answered_though_the_system_is_gone_and_the_writer_panics() {
+    let scenario = FailScenario::setup();
+    let place = Place::new();
+    let database = actix_rt::System::new().block_on(async {
+        let database = place.open(|_| ()).await;
+        run_all(&database, &[TABLE]).await;
+        database
+    });
+    // The runner is dropped, and with it everything that could start a writer again.
+    fail::cfg("before_commit", "panic").unwrap();
+    let answer = futures_util::future::select(
+        Box::pin(database.execute(insert(1, 1))),
+        Box::pin(async {
+            let (told, hears) = tokio::sync::oneshot::channel::<()>();
+            std::thread::spawn(move || {
+                std::thread::park_timeout(Duration::from_secs(10));
+                drop(told);
+            });
+            hears.await
+        }),
+    );
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    match runtime.block_on(answer) {
+        futures_util::future::Either::Left((answer, _)) => {
+            assert_eq!(answer.unwrap_err().code(), "database_failed");
+        }
+        futures_util::future::Either::Right(_) => panic!("it was not answered"),
+    }
+    scenario.teardown();
+}

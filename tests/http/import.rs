@@ -102,7 +102,11 @@ fn an_import_that_the_end_overtakes_says_how_far_it_got() {
         }
         Ok(())
     });
-    wait_until("the window is full", || daemon.database.status().queue.length > 200);
+    // In the queue, or all of it in one batch in the writer's hand.
+    wait_until("the window is full", || {
+        let status = daemon.database.status();
+        status.queue.length as u64 + status.writer.in_hand > 200
+    });
     daemon.stopper.stop();
     wait_until("the daemon is stopping", || !daemon.database.is_running());
     drop(held);

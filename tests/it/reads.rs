@@ -366,3 +366,30 @@ fn a_stream_whose_receiver_takes_nothing_keeps_no_reader() {
         assert_eq!(last.expect_err("it was broken off").code(), "statement_timeout");
     });
 }
+
+#[test]
+fn a_statement_that_was_kept_sees_the_columns_of_a_changed_table() {
+    run(async {
+        let place = Place::new();
+        let database = place.open(|settings| settings.readers.threads = 1).await;
+        run_all(&database, &["CREATE TABLE t (a, b)", "INSERT INTO t VALUES (1, 2)"]).await;
+        let insert = "INSERT INTO t (a) VALUES (7) RETURNING *";
+        for (change, columns) in [
+            (None, vec!["a", "b"]),
+            (Some("ALTER TABLE t ADD COLUMN c DEFAULT 3"), vec!["a", "b", "c"]),
+            (Some("ALTER TABLE t DROP COLUMN b"), vec!["a", "c"]),
+            (Some("DELETE FROM t"), vec!["a", "c"]),
+            (Some("ALTER TABLE t RENAME COLUMN c TO d"), vec!["a", "d"]),
+        ] {
+            if let Some(change) = change {
+                database.execute(change).await.unwrap();
+            }
+            let rows = database.query("SELECT * FROM t").await.unwrap();
+            assert_eq!(rows.columns, columns, "after {change:?}");
+            assert!(rows.rows.iter().all(|row| row.len() == columns.len()));
+            let receipt = database.execute(insert).await.unwrap();
+            assert_eq!(receipt.columns, columns, "after {change:?}");
+            assert_eq!(receipt.rows[0].len(), columns.len());
+        }
+    });
+}

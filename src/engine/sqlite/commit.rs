@@ -277,19 +277,22 @@ impl SqliteWriter {
         let explain = |error: rusqlite::Error| errors::statement_error(&error);
         let prepared = at_hand.prepare(&statement.sql)?;
         bind::bind(prepared, &statement.params)?;
-        let columns = bind::column_names(prepared);
         let changes = self.conn.total_changes();
         let rowid = self.rowids.before(&self.conn);
         let _limit = self.deadline.set(Instant::now() + self.limits.statement_timeout);
         let (mut rows, mut bytes) = (Vec::new(), 0);
+        // Known for certain only after the first step: if the schema has changed, SQLite prepares again in it.
+        let mut columns: Option<Vec<String>> = None;
         let mut found = prepared.raw_query();
         while let Some(row) = found.next().map_err(explain)? {
-            let values = bind::row_values(row, &columns)?;
+            let columns = columns.get_or_insert_with(|| bind::column_names(row.as_ref()));
+            let values = bind::row_values(row, columns)?;
             bytes += bind::size(&values);
             rows.push(values);
             self.limits.check(rows.len(), bytes)?;
         }
         drop(found);
+        let columns = columns.unwrap_or_else(|| bind::column_names(prepared));
         // `changes()` is left over from an earlier statement if this one changed nothing.
         let has_changed = self.conn.total_changes() != changes;
         Ok(StatementResult {
@@ -372,8 +375,15 @@ impl WriteEngine for SqliteWriter {
         let now = Instant::now();
         if now >= self.keys_kept_until {
             let more = match idempotency::forget(&self.conn, &self.settings) {
-                Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => false,
-                forgotten => forgotten.map_err(|error| storage_failure(&error))?,
+                Ok(more) => more,
+                Err(error) if errors::statement_error(&error).breaks_connection() => {
+                    return Err(storage_failure(&error));
+                }
+                // Keys that stay too long do no harm that would be worth a restart.
+                Err(error) => {
+                    tracing::warn!(%error, "old idempotency keys could not be removed");
+                    false
+                }
             };
             self.keys_kept_until = if more { now } else { now + KEY_KEEPING_PERIOD };
         }

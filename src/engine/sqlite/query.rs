@@ -97,15 +97,24 @@ impl ReadEngine for SqliteReader {
             return Err(StatementError::new(Kind::NotReadOnly, message).into());
         }
         bind::bind(&mut prepared, &request.statement.params)?;
-        let columns = bind::column_names(&prepared);
-        sink.columns(columns.clone());
         let _limit = self.deadline.set_for(until);
+        // Known for certain only after the first step: if the schema has changed, SQLite prepares again in it.
+        let mut columns: Option<Vec<String>> = None;
         let mut found = prepared.raw_query();
         while let Some(row) = found.next().map_err(explain)? {
-            sink.row(bind::row_values(row, &columns)?)?;
+            let columns = columns.get_or_insert_with(|| {
+                let names = bind::column_names(row.as_ref());
+                sink.columns(names.clone());
+                names
+            });
+            sink.row(bind::row_values(row, columns)?)?;
             if request.extent == Extent::First {
                 break;
             }
+        }
+        drop(found);
+        if columns.is_none() {
+            sink.columns(bind::column_names(&prepared));
         }
         Ok(())
     }
