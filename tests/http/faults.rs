@@ -178,7 +178,10 @@ fn a_write_whose_time_is_up_before_its_turn_is_not_executed() {
         std::thread::spawn(move || client.post("/v1/execute", &body))
     };
     let patient = [post(json!({"sql": "CREATE TABLE a (x)"})), post(json!({"sql": "CREATE TABLE b (x)"}))];
-    wait_until("one is in hand", || daemon.database.status().queue.length == 1);
+    wait_until("one is in hand and one behind it", || {
+        let status = daemon.database.status();
+        (status.writer.in_hand, status.queue.length) == (1, 1)
+    });
     let hasty = post(json!({"sql": "CREATE TABLE c (x)", "timeout_ms": 1}));
     wait_until("it is queued", || daemon.database.status().queue.length == 2);
     let queued = std::time::Instant::now();

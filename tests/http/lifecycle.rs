@@ -116,7 +116,10 @@ fn a_write_whose_client_left_before_its_turn_is_not_executed() {
         connection
     };
     let staying = [write("CREATE TABLE kept (a)"), write("CREATE TABLE kept_too (a)")];
-    wait_until("one is in hand", || daemon.database.status().queue.length == 1);
+    wait_until("one is in hand and one behind it", || {
+        let status = daemon.database.status();
+        (status.writer.in_hand, status.queue.length) == (1, 1)
+    });
     let mut leaving = write("CREATE TABLE left_behind (a)");
     wait_until("it is queued", || daemon.database.status().queue.length == 2);
     leaving.shutdown(Shutdown::Write).unwrap();
@@ -128,13 +131,14 @@ fn a_write_whose_client_left_before_its_turn_is_not_executed() {
         connection.read_exact(&mut answer).unwrap();
         assert_eq!(&answer, b"HTTP/1.1 200 OK");
     }
+    // Its turn comes after the others are answered.
+    wait_until("it was passed over", || daemon.database.status().writer.abandoned == 1);
     assert_eq!(
         daemon.scalar(
             "SELECT group_concat(name ORDER BY name) FROM sqlite_schema WHERE name LIKE 'kept%' OR name LIKE 'left%'"
         ),
         "kept,kept_too"
     );
-    assert_eq!(daemon.database.status().writer.abandoned, 1);
 }
 
 #[test]
