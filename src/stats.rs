@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::policy::FlushReason;
 
-/// Counters, added to by the actors and read by `status`. They only ever grow.
+/// Counts and levels, kept by the actors and read by `status`.
 #[derive(Debug)]
 pub(crate) struct Stats {
     pub(crate) started: Instant,
@@ -29,7 +29,6 @@ pub(crate) struct Stats {
     pub(crate) checkpoints: AtomicU64,
     pub(crate) checkpoints_busy: AtomicU64,
     pub(crate) checkpoints_failed: AtomicU64,
-    pub(crate) wal_bytes: AtomicU64,
     pub(crate) queries: AtomicU64,
     pub(crate) queries_failed: AtomicU64,
     pub(crate) queries_refused: AtomicU64,
@@ -59,7 +58,6 @@ impl Stats {
             checkpoints: AtomicU64::default(),
             checkpoints_busy: AtomicU64::default(),
             checkpoints_failed: AtomicU64::default(),
-            wal_bytes: AtomicU64::default(),
             queries: AtomicU64::default(),
             queries_failed: AtomicU64::default(),
             queries_refused: AtomicU64::default(),

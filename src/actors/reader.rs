@@ -134,6 +134,7 @@ impl ReaderActor {
         ticket.crashes += 1;
         if ticket.crashes == 1 && matches!(ticket.reply, ReadReply::Rows(_)) {
             self.shared.reads.give_back(std::iter::once(ticket));
+            self.shared.answer_all_if_failed();
         } else {
             stats::add(&self.shared.stats.queries_failed, 1);
             let message = "the reader panicked while it ran this query";

@@ -80,6 +80,28 @@ impl Shared {
         self.health.borrow().state == State::Failed
     }
 
+    /// For good: everything that waits is answered, and nothing is taken any more.
+    pub(crate) fn give_up(&self, reason: String) {
+        tracing::error!(%reason, "the database is given up");
+        // First, so that an actor which gives something back from now on sees it.
+        self.tell(State::Failed, Some(reason));
+        self.answer_all_if_failed();
+    }
+
+    /// To be called by an actor that gave something back: after the end nobody else would come for it.
+    pub(crate) fn answer_all_if_failed(&self) {
+        let health = self.health.borrow().clone();
+        if health.state != State::Failed {
+            return;
+        }
+        if let Some(doubt) = self.take_doubt() {
+            tracing::error!(commit = doubt.commit.0, writes = doubt.writes.len(), "a commit stays in doubt");
+            let reason = health.reason.unwrap_or_default();
+            doubt.writes.into_iter().for_each(|(ticket, _)| ticket.in_doubt(&reason));
+        }
+        self.refuse_all(RefusedBecause::Failed);
+    }
+
     /// Refuses from now on, and lets the actors finish what is queued.
     pub(crate) fn close(&self) {
         self.tell(State::ShuttingDown, None);
@@ -100,15 +122,5 @@ impl Shared {
             ticket.refuse(because);
         }
         refused
-    }
-
-    /// There will be no writer to resolve a doubt.
-    pub(crate) fn give_up_doubt(&self, reason: &str) {
-        if let Some(doubt) = self.take_doubt() {
-            tracing::error!(commit = doubt.commit.0, writes = doubt.writes.len(), "a commit stays in doubt");
-            for (ticket, _) in doubt.writes {
-                ticket.in_doubt(reason);
-            }
-        }
     }
 }

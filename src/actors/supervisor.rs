@@ -14,7 +14,7 @@ use super::writer::WriterActor;
 use super::{Collect, Exit, Serve};
 use crate::engine::Engine;
 use crate::error::StartError;
-use crate::policy::{RefusedBecause, RestartPolicy, RestartVerdict};
+use crate::policy::{RestartPolicy, RestartVerdict};
 use crate::settings::Settings;
 use crate::stats::{self, State};
 
@@ -141,7 +141,7 @@ impl Supervisor {
             Ok(exit) => self.on_exit(role, exit, ctx),
             // Panics are caught on the thread, so this one died of something that a restart would not mend.
             Err(error) => {
-                self.give_up(format!("the thread of a {} is gone: {error}", role.name()));
+                self.shared.give_up(format!("the thread of a {} is gone: {error}", role.name()));
                 self.on_drained();
             }
         }
@@ -159,13 +159,10 @@ impl Supervisor {
         };
         if let Some(started) = self.started.take() {
             // Whoever opens a file wants to hear at once what is wrong with it.
-            self.give_up(format!("cannot open: {reason}"));
+            self.shared.give_up(format!("cannot open: {reason}"));
             self.start_failure = Some((started, error));
         }
         if self.shared.has_failed() {
-            // It was given up before this actor ended, so what this one gave back will find no other.
-            self.shared.give_up_doubt(&reason);
-            self.shared.refuse_all(RefusedBecause::Failed);
             return self.on_drained();
         }
         tracing::error!(actor = role.name(), %reason, "failed");
@@ -178,7 +175,7 @@ impl Supervisor {
             RestartVerdict::Restart { after } => self.restart(role, &reason, after, ctx),
             RestartVerdict::GiveUp => {
                 let window = humantime_serde::re::humantime::format_duration(self.policy.window);
-                self.give_up(format!(
+                self.shared.give_up(format!(
                     "the {} failed more than {} times in {window}, last: {reason}",
                     role.name(),
                     self.policy.max_restarts
@@ -200,14 +197,6 @@ impl Supervisor {
         ctx.run_later(after, move |supervisor, ctx| supervisor.order(role, ctx));
     }
 
-    /// Over budget: everything that waits is answered, and nothing is taken any more.
-    fn give_up(&mut self, reason: String) {
-        tracing::error!(%reason, "the database is given up");
-        self.shared.give_up_doubt(&reason);
-        self.shared.tell(State::Failed, Some(reason));
-        self.shared.refuse_all(RefusedBecause::Failed);
-    }
-
     fn on_drained(&mut self) {
         self.at_work -= 1;
         if self.at_work == 0 {
@@ -226,7 +215,7 @@ impl Supervisor {
 impl Drop for Supervisor {
     fn drop(&mut self) {
         if self.at_work > 0 {
-            self.give_up("the actix System was stopped before the database".into());
+            self.shared.give_up("the actix System was stopped before the database".into());
         }
     }
 }

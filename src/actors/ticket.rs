@@ -21,9 +21,6 @@ pub(crate) struct WriteTicket {
     reply: oneshot::Sender<WriteAnswer>,
     limit: Option<TimeLimit>,
     size: usize,
-    /// A COMMIT of it failed in the storage. It is not in the file, but until another COMMIT it may be there after a
-    /// crash, so nobody may be told that it was not executed.
-    pub(crate) may_come_back: bool,
     /// Writers that panicked with this in hand.
     pub(crate) crashes: u32,
 }
@@ -41,7 +38,7 @@ impl WriteTicket {
     ) -> (Self, oneshot::Receiver<WriteAnswer>) {
         let (reply, answer) = oneshot::channel();
         let size = request.size();
-        (Self { request, reply, limit, size, may_come_back: false, crashes: 0 }, answer)
+        (Self { request, reply, limit, size, crashes: 0 }, answer)
     }
 
     /// A caller that left in the meantime gets nothing, and that is all right.
@@ -50,9 +47,6 @@ impl WriteTicket {
     }
 
     pub(crate) fn refuse(self, because: RefusedBecause) {
-        if self.may_come_back {
-            return self.in_doubt("its commit failed in the storage, and could not be tried again");
-        }
         self.answer(Err(Refusal::new(because).into()));
     }
 
@@ -62,7 +56,7 @@ impl WriteTicket {
 
     /// Whether its turn may begin: its caller is there, and its time is not up.
     pub(crate) fn begins(&self, now: Instant) -> bool {
-        let in_time = |limit: &TimeLimit| limit.has_begun() || (now < limit.deadline && limit.begin());
+        let in_time = |limit: &TimeLimit| now < limit.deadline && limit.begin();
         !self.reply.is_closed() && self.limit.as_ref().is_none_or(in_time)
     }
 
@@ -93,11 +87,6 @@ impl TimeLimit {
 
     fn begin(&self) -> bool {
         self.leave_waiting(Self::BEGUN)
-    }
-
-    /// Before, under a writer that failed; its caller was not told anything since.
-    fn has_begun(&self) -> bool {
-        self.turn.load(Ordering::Acquire) == Self::BEGUN
     }
 
     /// Whether the caller may be told that the write was not executed: it never will be then.

@@ -5,6 +5,7 @@
 //! Whatever ends the run, nothing it held is lost: what the engine settled is answered, a COMMIT in doubt is left for
 //! the next writer to resolve, and the rest goes back to the head of the queue.
 
+use std::cmp::Ordering;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -91,30 +92,27 @@ impl WriterActor {
         engine.maintain(Occasion::Close)
     }
 
-    /// A COMMIT failed under the writer before this one. Either it is in the file all the same, or it never will be.
+    /// A COMMIT failed under the writer before this one. Either it is in the file all the same, or it is made sure that
+    /// it never will be; only then its writes may run again, or be told that they were not executed.
     fn resolve_doubt(&self, engine: &mut dyn WriteEngine) -> Result<(), EngineFailure> {
-        let Some(doubt) = self.shared.take_doubt() else { return Ok(()) };
-        if engine.last_commit() < doubt.commit {
-            tracing::info!(
-                commit = doubt.commit.0,
-                "a commit that failed is not in the file; its writes run again"
-            );
-            let again = |(mut ticket, _): (WriteTicket, _)| {
-                ticket.may_come_back = true;
-                ticket
-            };
-            self.shared.intake.give_back(doubt.writes.into_iter().map(again));
-            return Ok(());
-        }
-        if let Err(error) = engine.make_durable() {
+        let Some(mut doubt) = self.shared.take_doubt() else { return Ok(()) };
+        let resolved = match engine.last_commit().cmp(&doubt.commit) {
+            Ordering::Less => engine.erase(doubt.commit),
+            // It is there, or what was to erase it is; both as far as this process can see.
+            Ordering::Equal | Ordering::Greater => engine.make_durable(),
+        };
+        let is_there = engine.last_commit() == doubt.commit;
+        if let Err(error) = resolved {
             self.shared.put_doubt(doubt);
             return Err(error);
         }
-        tracing::info!(
-            commit = doubt.commit.0,
-            "a commit that failed is in the file; its writes are acknowledged"
-        );
-        doubt.writes.into_iter().for_each(|(ticket, outcome)| ticket.answer(outcome));
+        tracing::info!(commit = doubt.commit.0, is_there, "a commit that failed is not in doubt any more");
+        if is_there {
+            doubt.writes.into_iter().for_each(|(ticket, outcome)| ticket.answer(outcome));
+        } else {
+            doubt.writes.iter_mut().for_each(|(ticket, _)| ticket.waits_again());
+            self.shared.intake.give_back(doubt.writes.into_iter().map(|(ticket, _)| ticket));
+        }
         Ok(())
     }
 
@@ -253,11 +251,7 @@ impl WriterActor {
         }
         stats::add(&self.shared.stats.writes_given_back, tickets.len());
         self.shared.intake.give_back(tickets.into_iter());
-        if self.shared.has_failed() {
-            // Nobody will come for them.
-            self.shared.give_up_doubt("the database was given up");
-            self.shared.refuse_all(RefusedBecause::Failed);
-        }
+        self.shared.answer_all_if_failed();
     }
 }
 

@@ -30,6 +30,10 @@ pub(crate) trait WriteEngine {
     /// filled only with what is final, so that whatever is empty after an error, or a panic, may be run again.
     fn commit(&mut self, writes: &[&WriteRequest], outcomes: &mut Outcomes) -> Result<(), EngineFailure>;
 
+    /// Makes sure that a COMMIT which failed, and is not in the file, is not there after a crash either: commits nothing,
+    /// under the number after it, which overwrites what it left in the log.
+    fn erase(&mut self, failed: CommitSeq) -> Result<(), EngineFailure>;
+
     /// Makes durable what is in the file, after a COMMIT that failed turned out to be there.
     fn make_durable(&mut self) -> Result<(), EngineFailure>;
 

@@ -363,6 +363,16 @@ impl WriteEngine for SqliteWriter {
         Ok(())
     }
 
+    fn erase(&mut self, failed: CommitSeq) -> Result<(), EngineFailure> {
+        // Not the same number: should this COMMIT fail too and yet be there, it must not be taken for the other one.
+        let commit = CommitSeq(failed.0 + 1);
+        own::run(&self.conn, own!("BEGIN IMMEDIATE"))
+            .and_then(|()| self.seal(commit))
+            .map_err(|error| storage_failure(&error))?;
+        self.last_commit = commit;
+        Ok(())
+    }
+
     fn make_durable(&mut self) -> Result<(), EngineFailure> {
         match self.checkpointer.make_durable(&self.conn) {
             Ok(true) => Ok(()),

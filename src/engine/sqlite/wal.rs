@@ -6,7 +6,6 @@
 use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use rusqlite::hooks::Wal;
@@ -24,7 +23,6 @@ thread_local! {
 
 pub(super) struct Checkpointer {
     enabled: bool,
-    page_size: u64,
     passive_pages: u64,
     truncate_pages: u64,
     /// A reader in the way stays there for a while: not tried again before the log has this many pages.
@@ -53,7 +51,6 @@ impl Checkpointer {
         let passive_pages = (settings.wal_checkpoint_size.as_u64() / page_size).max(1);
         Ok(Self {
             enabled: settings.checkpoint,
-            page_size,
             passive_pages,
             truncate_pages: (settings.wal_truncate_size.as_u64() / page_size).max(1),
             next_pages: passive_pages,
@@ -64,7 +61,6 @@ impl Checkpointer {
 
     pub(super) fn run(&mut self, conn: &Connection, occasion: Occasion) -> rusqlite::Result<()> {
         let pages = WAL_PAGES.get();
-        self.stats.wal_bytes.store(pages * self.page_size, Relaxed);
         if !self.enabled {
             return Ok(());
         }
