@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::on::{On, peak_memory};
+use crate::on::On;
+use crate::support::memory;
 
 /// Each sentence is a test on a file and a test on a daemon.
 macro_rules! on_both {
@@ -203,7 +204,7 @@ fn a_large_result_is_streamed_in_constant_memory(on: &On) {
             count += usize::from(line.unwrap().len() >= 1000);
             // Near the end, but before it: the process still lives, and would hold nearly all of it.
             if count == ROWS - 1_000
-                && let Some(peak) = peak_memory(&child)
+                && let Some(peak) = memory(child.id(), "VmHWM")
             {
                 assert!(peak < 40 << 20, "{form}: {peak} bytes");
             }

@@ -4,7 +4,8 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::on::{On, chat};
+use crate::on::On;
+use crate::support::chat_file;
 
 fn log(id: usize) -> String {
     json!({
@@ -105,7 +106,7 @@ fn real_messages_survive_in_every_field_on_a_daemon() {
 }
 
 fn real_messages_survive(on: &On) {
-    let Some(file) = chat() else { return };
+    let Some(file) = chat_file() else { return };
     let path = file.to_str().unwrap();
     let text = std::fs::read_to_string(&file).unwrap();
     let sent: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

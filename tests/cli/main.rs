@@ -11,3 +11,5 @@ mod help;
 mod import;
 mod on;
 mod settings;
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,8 +1,8 @@
 //! Runs the binary in a directory of its own, on a file or on a daemon that serves it.
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -235,29 +235,4 @@ impl On {
     pub(crate) fn value(&self, sql: &str) -> Value {
         self.run(&["query", sql, "--output", "json"]).json()["rows"][0][0].clone()
     }
-}
-
-/// The file of real messages, if there is one.
-pub(crate) fn chat() -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/chat.ndjson");
-    let file = std::env::var_os("ACTIX_SQLITE_CHAT").map_or(beside, PathBuf::from);
-    if file.is_file() {
-        return Some(file);
-    }
-    let skipped = "the import of real messages: set ACTIX_SQLITE_CHAT to a file of them";
-    eprintln!("skipped: {skipped}");
-    if let Some(list) = std::env::var_os("ACTIX_SQLITE_SKIPS") {
-        let list = std::fs::OpenOptions::new().append(true).create(true).open(list);
-        writeln!(list.unwrap(), "{skipped}").unwrap();
-    }
-    None
-}
-
-/// The most memory that a process has had so far, in bytes; `None` where the system does not tell.
-pub(crate) fn peak_memory(child: &Child) -> Option<u64> {
-    let mut status = String::new();
-    let file = std::fs::File::open(format!("/proc/{}/status", child.id()));
-    file.ok()?.read_to_string(&mut status).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()? * 1024)
 }

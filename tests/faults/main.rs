@@ -11,3 +11,5 @@ mod load;
 mod readers;
 mod restarts;
 mod storm;
+#[path = "../support/mod.rs"]
+mod support;

@@ -7,10 +7,10 @@ use actix_sqlite::State;
 use fail::FailScenario;
 use futures_util::future::join_all;
 
-use crate::harness::{Place, Random, run, run_all, until};
+use crate::harness::{Place, run, run_all, until};
 use crate::load::{TABLE, assert_file_agrees, call, longest_silence};
+use crate::support::{Random, report, rounds};
 
-const PANICS: u64 = 1_000;
 const CALLERS: i64 = 8;
 
 /// Of a hundred visits to a failpoint so many panic.
@@ -27,6 +27,7 @@ const PERCENT: [(&str, usize); 7] = [
 #[test]
 fn after_a_thousand_panics_each_acknowledged_write_is_there_exactly_once() {
     let scenario = FailScenario::setup();
+    let panics = rounds(1_000, 100_000);
     run(async {
         let place = Place::new();
         let database = place
@@ -56,7 +57,7 @@ fn after_a_thousand_panics_each_acknowledged_write_is_there_exactly_once() {
         let callers: Vec<_> = (0..CALLERS)
             .map(|caller| {
                 let restarts = restarts.clone();
-                actix_rt::spawn(call(database.clone(), caller, 10, move |_| restarts() < PANICS))
+                actix_rt::spawn(call(database.clone(), caller, 10, move |_| restarts() < panics))
             })
             .collect();
         let callers: Vec<_> = join_all(callers).await.into_iter().map(Result::unwrap).collect();
@@ -67,13 +68,18 @@ fn after_a_thousand_panics_each_acknowledged_write_is_there_exactly_once() {
         let acknowledged: usize = callers.iter().map(|told| told.acknowledged.len()).sum();
         let failed: Vec<_> = callers.iter().flat_map(|told| told.failed.values()).collect();
         let silence = longest_silence(&callers);
-        println!(
-            "{} panics {fired:?} at {PERCENT:?}; {acknowledged} writes acknowledged, {} failed; {silence:?} of silence",
-            fired.iter().sum::<u64>(),
-            failed.len(),
+        println!("{fired:?} of {PERCENT:?}");
+        report(
+            "panics",
+            &format!(
+                "{} panics at {} places; {acknowledged} writes acknowledged, {} failed; longest silence {silence:?}",
+                fired.iter().sum::<u64>(),
+                PERCENT.len(),
+                failed.len(),
+            ),
         );
         assert!(fired.iter().all(|fired| *fired > 0), "each place was hit: {fired:?}");
-        assert!(fired.iter().sum::<u64>() >= PANICS);
+        assert!(fired.iter().sum::<u64>() >= panics);
         assert!(failed.iter().all(|code| **code == "panicked"), "{failed:?}");
         assert!(acknowledged > failed.len() * 10, "most writes survive");
         assert!(silence < Duration::from_secs(1), "{silence:?}");

@@ -1,6 +1,5 @@
 //! A daemon of the test's own, a plain client for it, and the chat that is logged.
 
-use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -12,6 +11,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use ureq::http::{HeaderMap, Request};
 use ureq::{Agent, AsSendBody};
+
+use crate::support::chat_file;
 
 /// A daemon in a thread of its own. Dropping it ends it.
 pub(crate) struct Daemon {
@@ -224,26 +225,13 @@ impl Answer {
 
 /// Lines of a real chat if there is one, else made up ones.
 pub(crate) fn chat() -> Vec<Value> {
-    let file = std::env::var_os("ACTIX_SQLITE_CHAT").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/chat.ndjson"),
-        PathBuf::from,
-    );
-    match std::fs::read_to_string(&file) {
-        Ok(text) => text.lines().map(|line| serde_json::from_str(line).unwrap()).collect(),
-        Err(error) => {
-            skip(&format!("http: {}: {error}; made up chat is used", file.display()));
-            (0..20_000).map(|number| log(&format!("made-up-{number}"))).collect()
-        }
-    }
-}
-
-/// Names what was left out, for people and for the test command.
-fn skip(what: &str) {
-    eprintln!("skipped: {what}");
-    if let Some(list) = std::env::var_os("ACTIX_SQLITE_SKIPS") {
-        let list = std::fs::OpenOptions::new().append(true).create(true).open(list);
-        writeln!(list.unwrap(), "{what}").unwrap();
-    }
+    chat_file().map_or_else(
+        || (0..20_000).map(|number| log(&format!("made-up-{number}"))).collect(),
+        |file| {
+            let text = std::fs::read_to_string(file).unwrap();
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        },
+    )
 }
 
 /// A message log of this message.

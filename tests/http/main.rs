@@ -13,3 +13,5 @@ mod message_logs;
 mod openapi;
 mod process;
 mod sql;
+#[path = "../support/mod.rs"]
+mod support;

@@ -11,6 +11,7 @@ use actix_sqlite::server::{ServeError, Server};
 use serde_json::json;
 
 use crate::client::{Answer, Client, log, one_at_a_time, settings_in, wait_until};
+use crate::support::memory;
 
 const DIRECTORY: &str = "ACTIX_SQLITE_TEST_DAEMON";
 
@@ -144,14 +145,10 @@ fn a_database_that_failed_for_good_ends_it_with_an_error() {
 #[cfg(target_os = "linux")]
 #[test]
 fn long_imports_and_long_results_take_no_memory() {
-    const MIB: usize = 1 << 20;
+    const MIB: u64 = 1 << 20;
     be_the_daemon_if_told(|_| {});
     let process = Process::start("process::long_imports_and_long_results_take_no_memory");
-    let peak = || {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", process.child.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap().to_owned();
-        line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
-    };
+    let peak = || memory(process.child.id(), "VmHWM").expect("Linux tells");
     // The same long line again and again: a body of 96 MB of which one row stays.
     let mut line = log("long");
     line["content"] = json!("x".repeat(1_000_000));
@@ -165,7 +162,7 @@ fn long_imports_and_long_results_take_no_memory() {
     let series = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 60000)
                   SELECT i, printf('%01000d', i) AS padded FROM n";
     let csv = process.client.header("Accept", "text/csv").post("/v1/query", &json!({ "sql": series }));
-    assert!(csv.body.len() > 57 * MIB);
+    assert!(csv.body.len() as u64 > 57 * MIB);
     let grown = peak() - before;
     assert!(grown < 48 * MIB, "{grown} bytes more at its peak");
 }

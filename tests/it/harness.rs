@@ -158,38 +158,3 @@ pub(crate) fn value(receipt: &Receipt, column: &str) -> Value {
     let index = receipt.columns.iter().position(|name| name == column).expect(column);
     receipt.rows[0][index].clone()
 }
-
-/// Random numbers that can be had again: printed, and overridden with `SEED=`.
-pub(crate) struct Random(u64);
-
-impl Random {
-    pub(crate) fn seeded(default: u64) -> Self {
-        let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(default);
-        println!("SEED={seed}");
-        Self(seed)
-    }
-
-    /// SplitMix64 (<https://prng.di.unimi.it/splitmix64.c>).
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % bound as u64).unwrap()
-    }
-}
-
-/// Says what a test did not have, and so did not do; the test command counts it.
-#[cfg(feature = "relay")]
-pub(crate) fn skipped(what: &str) {
-    use std::io::Write;
-    eprintln!("SKIPPED: {what}");
-    if let Some(list) = std::env::var_os("ACTIX_SQLITE_SKIPS") {
-        let mut list = std::fs::OpenOptions::new().append(true).create(true).open(list).unwrap();
-        writeln!(list, "{what}").unwrap();
-    }
-}

@@ -17,4 +17,6 @@ mod receipts;
 #[cfg(feature = "relay")]
 mod relay;
 mod sandbox;
+#[path = "../support/mod.rs"]
+mod support;
 mod transactions;

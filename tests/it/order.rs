@@ -3,7 +3,8 @@
 use actix_sqlite::{Execute, Statement, params};
 use futures_util::future::join_all;
 
-use crate::harness::{Place, Random, all, integers, run, run_all, unwrap_all};
+use crate::harness::{Place, all, integers, run, run_all, unwrap_all};
+use crate::support::Random;
 
 #[test]
 fn writes_with_different_texts_run_in_the_order_sent() {

@@ -10,7 +10,8 @@ use actix_sqlite::{
 };
 use futures_util::future::{BoxFuture, FutureExt, join_all};
 
-use crate::harness::{Place, Random, integers, run, run_all, texts};
+use crate::harness::{Place, integers, run, run_all, texts};
+use crate::support::Random;
 
 const BATCH: usize = 8;
 

@@ -1,7 +1,5 @@
 //! The domain: accounts, message logs, their tables in files of other ages, and the import.
 
-use std::path::PathBuf;
-
 use actix_sqlite::relay::{
     AddAccount, AddMessageLog, DeleteAccount, GetAccount, GetAccounts, GetMessageLog, GetMessageLogs, Import,
     ImportReport, MessageLog, MessageLogPage, UpdateAccountStatus,
@@ -9,7 +7,8 @@ use actix_sqlite::relay::{
 use actix_sqlite::{Database, DatabaseActor, Keyed, Overflow};
 use secrecy::SecretString;
 
-use crate::harness::{Place, Random, key, run};
+use crate::harness::{Place, key, run};
+use crate::support::{Random, chat_file};
 
 const MAX_LINE: usize = 1_000_000;
 
@@ -361,17 +360,10 @@ fn an_import_never_fills_more_than_half_of_the_queue() {
     });
 }
 
-fn real_chat() -> Option<Vec<u8>> {
-    let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data/chat.ndjson");
-    let file = std::env::var_os("ACTIX_SQLITE_CHAT").map_or(beside, PathBuf::from);
-    std::fs::read(file).ok()
-}
-
 #[test]
 fn a_day_of_chat_is_imported_line_by_line_and_only_once() {
     let place = Place::new();
-    let chat = real_chat().unwrap_or_else(|| {
-        crate::harness::skipped("no file of real chat (ACTIX_SQLITE_CHAT); generated lines instead");
+    let made_up = || {
         let mut random = Random::seeded(7);
         let lines = (0..24_000).map(|n| {
             let mut log = log(&format!("m{n}"), ["discord", "telegram", "feishu"][random.below(3)]);
@@ -380,7 +372,8 @@ fn a_day_of_chat_is_imported_line_by_line_and_only_once() {
             serde_json::to_string(&log).unwrap() + "\n"
         });
         lines.collect::<String>().into_bytes()
-    });
+    };
+    let chat = chat_file().map_or_else(made_up, |file| std::fs::read(file).unwrap());
     let expected: Vec<AddMessageLog> = chat
         .split(|byte| *byte == b'\n')
         .filter(|line| !line.is_empty())

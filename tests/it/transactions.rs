@@ -27,7 +27,7 @@ fn concurrent_transfers_are_whole_or_absent() {
             "INSERT INTO accounts SELECT value, 100 FROM json_each('[0, 1, 2, 3, 4]')",
         ])
         .await;
-        let mut random = crate::harness::Random::seeded(5);
+        let mut random = crate::support::Random::seeded(5);
         let transfers: Vec<Transaction> = (0..1_000)
             .map(|_| {
                 let mut number = |bound| i64::try_from(random.below(bound)).unwrap();

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::support::Random;
 use crate::vfs::Op;
 
 const SECTOR: usize = 512;
@@ -18,27 +19,6 @@ pub(crate) enum Loss {
 
 pub(crate) const LOSSES: [Loss; 5] =
     [Loss::KeepAll, Loss::DropAll, Loss::TornLastWrite, Loss::AnySectors, Loss::SectorsWithNoise];
-
-/// SplitMix64 (<https://prng.di.unimi.it/splitmix64.c>).
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn coin(&mut self) -> bool {
-        self.next() & 1 == 1
-    }
-
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % u64::try_from(bound.max(1)).unwrap()).unwrap()
-    }
-}
 
 /// What was written, from the making of the files on.
 pub(crate) struct Recorded {

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use crate::disk::{LOSSES, Loss, Random, Recorded};
+use crate::disk::{LOSSES, Loss, Recorded};
+use crate::support::Random;
 use crate::vfs::{Call, Fault, Turn};
 use crate::workload::{Told, halves, open, pair, send, settings, told};
 use actix_sqlite::rusqlite::ffi;
@@ -42,7 +43,7 @@ fn a_ghost_is_neither_lost_nor_doubled_when_its_key_is_sent_again() {
         counts.unknown += told.values().filter(|told| **told == Told::Unknown).count();
         for loss in LOSSES {
             let place = tempfile::tempdir().unwrap();
-            let path = recorded.restore(crash, loss, &mut Random(nth as u64), place.path());
+            let path = recorded.restore(crash, loss, &mut Random::from_seed(nth as u64), place.path());
             counts.crashes += 1;
             let there = halves(&path).unwrap();
             for (id, told) in &told {
@@ -89,7 +90,7 @@ fn a_write_that_may_come_back_is_never_called_not_executed() {
         });
         let recorded = Recorded::new(turn.end_log());
         let place = tempfile::tempdir().unwrap();
-        let path = recorded.restore(log_len, Loss::KeepAll, &mut Random(1), place.path());
+        let path = recorded.restore(log_len, Loss::KeepAll, &mut Random::from_seed(1), place.path());
         let there = halves(&path).unwrap().contains_key(&1);
         assert!(!(there && told == Told::NotExecuted), "sync {nth}: told {told:?}, and there it is");
         seen += usize::from(there);

@@ -7,5 +7,7 @@ mod disk;
 mod faults;
 mod ghost;
 mod power;
+#[path = "../support/mod.rs"]
+mod support;
 mod vfs;
 mod workload;

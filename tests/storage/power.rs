@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 
 use actix_sqlite::settings::Synchronous;
 
-use crate::disk::{LOSSES, Random, Recorded};
+use crate::disk::{LOSSES, Recorded};
+use crate::support::{Random, report, rounds, seeds};
 use crate::vfs::Turn;
 use crate::workload::{Told, open, send, settings, untruths};
 
@@ -50,7 +51,7 @@ fn survey(synchronous: Synchronous, seed: u64, writes: i64, step: usize) -> Verd
     let turn = Turn::take();
     let run = record(&turn, synchronous, writes);
     let place = tempfile::tempdir().unwrap();
-    let mut random = Random(seed);
+    let mut random = Random::from_seed(seed);
     let mut verdict = Verdict { images: 0, untruths: Vec::new() };
     let first = run.opened + random.below(step);
     for count in (first..=run.recorded.ops.len()).step_by(step) {
@@ -66,20 +67,15 @@ fn survey(synchronous: Synchronous, seed: u64, writes: i64, step: usize) -> Verd
     verdict
 }
 
-fn seeds(count: u64) -> Vec<u64> {
-    let first = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
-    first.map_or_else(|| (1..=count).collect(), |seed| vec![seed])
-}
-
 #[test]
 fn an_acknowledged_write_survives_a_power_loss_after_any_operation() {
     let mut images = 0;
-    for seed in seeds(10) {
+    for seed in seeds(rounds(10, 1_000)) {
         let verdict = survey(Synchronous::Full, seed, 200, 9);
         assert!(verdict.untruths.is_empty(), "SEED={seed}: {:#?}", verdict.untruths);
         images += verdict.images;
     }
-    println!("{images} images, nothing lost");
+    report("power-loss", &format!("{images} images, nothing lost"));
     assert!(images > 1_000, "only {images} images");
 }
 
