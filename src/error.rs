@@ -37,7 +37,7 @@ pub enum StatementErrorKind {
     ConstraintViolation,
     /// A value that does not fit its column (STRICT tables, rowids).
     TypeMismatch,
-    /// A text, blob or statement beyond SQLite's limits.
+    /// A text, blob, row or statement larger than `database.max_value_size`, or another of SQLite's limits.
     TooLarge,
     /// A result beyond the limits in rows or bytes.
     ResultTooLarge,

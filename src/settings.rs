@@ -59,6 +59,8 @@ pub struct DatabaseSettings {
     pub synchronous: Synchronous,
     /// Page cache of each connection.
     pub cache_size: ByteSize,
+    /// The largest text, blob or row, stored or computed, and the longest statement.
+    pub max_value_size: ByteSize,
     /// How long a connection waits for a lock that somebody else holds.
     #[serde(with = "humantime_serde")]
     pub busy_timeout: Duration,
@@ -81,6 +83,7 @@ impl Default for DatabaseSettings {
             path: PathBuf::from("actix-sqlite.db"),
             synchronous: Synchronous::Full,
             cache_size: ByteSize::mib(8),
+            max_value_size: ByteSize::mib(16),
             busy_timeout: Duration::from_secs(5),
             wal_checkpoint_size: ByteSize::mib(4),
             wal_truncate_size: ByteSize::mib(64),
@@ -279,6 +282,8 @@ pub struct ServerSettings {
     pub workers: NonZeroUsize,
     /// Connections open at once, on each thread.
     pub max_connections: NonZeroUsize,
+    /// The most memory that SQLite may take in this process; a statement that needs more fails. 0 is no limit.
+    pub max_sqlite_memory: ByteSize,
     /// The largest body, imports excepted.
     pub max_body: ByteSize,
     /// The longest line of an import.
@@ -292,6 +297,7 @@ impl Default for ServerSettings {
             unix_socket: PathBuf::new(),
             workers: nonzero(2),
             max_connections: nonzero(10_000),
+            max_sqlite_memory: ByteSize::gib(1),
             max_body: ByteSize::mib(8),
             max_line: ByteSize::mib(1),
         }

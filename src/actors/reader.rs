@@ -58,6 +58,8 @@ impl ReaderActor {
     }
 
     fn work(&mut self, serve: Serve) -> Exit {
+        let shared = Arc::clone(&self.shared);
+        let _connected = shared.connected();
         let mut engine = match self.engine.open_reader() {
             Ok(engine) => engine,
             Err(error) => return Exit::CannotOpen(error),
@@ -98,6 +100,7 @@ impl ReaderActor {
                     chunks,
                     rows: Vec::new(),
                     bytes: 0,
+                    max_row_bytes: self.limits.bytes,
                     deadline: ticket.deadline,
                     max_stall: self.limits.stall,
                 };
@@ -165,6 +168,10 @@ fn unwanted() -> StatementError {
     StatementError::new(Kind::StatementTimeout, "the caller did not take the rows in time")
 }
 
+fn exceeded(what: String) -> StatementError {
+    StatementError::new(Kind::ResultTooLarge, what)
+}
+
 /// Rows held in memory, within the limits.
 struct Collected {
     rows: Rows,
@@ -177,21 +184,28 @@ impl RowSink for Collected {
         self.rows.columns = columns;
     }
 
-    fn row(&mut self, row: Vec<Value>) -> Result<(), StatementError> {
+    fn room(&self) -> usize {
+        self.limits.bytes.saturating_sub(self.bytes)
+    }
+
+    fn make_room(&mut self, bytes: usize) -> Result<(), StatementError> {
         let Limits { rows: max_rows, bytes: max_bytes, .. } = self.limits;
-        self.bytes += row.iter().map(Value::size).sum::<usize>();
-        self.rows.rows.push(row);
-        let exceeded = |what: String| Err(StatementError::new(Kind::ResultTooLarge, what));
-        if self.rows.len() > max_rows {
-            return exceeded(format!(
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.rows.len() >= max_rows {
+            return Err(exceeded(format!(
                 "more than {max_rows} rows (readers.max_rows); use LIMIT, or stream the result"
-            ));
+            )));
         }
         if self.bytes > max_bytes {
-            return exceeded(format!(
+            return Err(exceeded(format!(
                 "more than {max_bytes} bytes (readers.max_result_bytes); select less, or stream the result"
-            ));
+            )));
         }
+        Ok(())
+    }
+
+    fn row(&mut self, row: Vec<Value>) -> Result<(), StatementError> {
+        self.rows.rows.push(row);
         Ok(())
     }
 }
@@ -201,6 +215,8 @@ struct Streamed<'a> {
     chunks: &'a mpsc::Sender<Chunk>,
     rows: Vec<Vec<Value>>,
     bytes: usize,
+    /// Of one row: it is held in memory until it is sent.
+    max_row_bytes: usize,
     deadline: Instant,
     max_stall: Duration,
 }
@@ -240,8 +256,22 @@ impl RowSink for Streamed<'_> {
         let _ = self.send(Chunk::Columns(columns));
     }
 
+    fn room(&self) -> usize {
+        self.max_row_bytes
+    }
+
+    fn make_room(&mut self, bytes: usize) -> Result<(), StatementError> {
+        if bytes > self.max_row_bytes {
+            let most = self.max_row_bytes;
+            return Err(exceeded(format!(
+                "a row has more than {most} bytes (readers.max_result_bytes); select less of it"
+            )));
+        }
+        self.bytes += bytes;
+        Ok(())
+    }
+
     fn row(&mut self, row: Vec<Value>) -> Result<(), StatementError> {
-        self.bytes += row.iter().map(Value::size).sum::<usize>();
         self.rows.push(row);
         if self.rows.len() >= Self::ROWS || self.bytes >= Self::BYTES { self.flush() } else { Ok(()) }
     }

@@ -18,8 +18,27 @@ pub(crate) struct Shared {
     pub(crate) stats: Arc<Stats>,
     pub(crate) health: watch::Sender<Health>,
     pub(crate) last_commit: watch::Sender<CommitSeq>,
+    /// Who may still touch the file.
+    users: watch::Sender<Users>,
     /// Kept while there is no writer: the next one resolves it.
     doubt: Mutex<Option<Doubt>>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Users {
+    /// Actors that have a connection, or are opening one.
+    connected: usize,
+    /// Nobody tells an actor to open one any more.
+    unsupervised: bool,
+}
+
+/// An actor's word that it has a connection; gone when the connection is.
+pub(crate) struct Connected<'a>(&'a watch::Sender<Users>);
+
+impl Drop for Connected<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|users| users.connected -= 1);
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,8 +68,27 @@ impl Shared {
             stats,
             health: watch::Sender::new(Health { state: State::Starting, reason: None }),
             last_commit: watch::Sender::new(CommitSeq::default()),
+            users: watch::Sender::new(Users::default()),
             doubt: Mutex::new(None),
         }
+    }
+
+    /// To be held by an actor from before it opens a connection until after it has closed it.
+    pub(crate) fn connected(&self) -> Connected<'_> {
+        self.users.send_modify(|users| users.connected += 1);
+        Connected(&self.users)
+    }
+
+    /// Said by the supervisor at its end, whatever ended it.
+    pub(crate) fn unsupervised(&self) {
+        self.users.send_modify(|users| users.unsupervised = true);
+    }
+
+    /// Returns when the file is closed, and nobody will open it again.
+    pub(crate) async fn closed(&self) {
+        let mut news = self.users.subscribe();
+        // It cannot fail: the sender lives as long as `self`.
+        let _ = news.wait_for(|users| users.unsupervised && users.connected == 0).await;
     }
 
     pub(crate) fn put_doubt(&self, doubt: Doubt) {

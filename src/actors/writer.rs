@@ -18,7 +18,7 @@ use super::ticket::WriteTicket;
 use super::{Collect, Exit, panic_message};
 use crate::engine::{Engine, EngineFailure, Occasion, Outcomes, WriteEngine};
 use crate::error::{StatementError, StatementErrorKind};
-use crate::policy::{BatchPolicy, FlushReason, Load, Pending, RefusedBecause, Traffic, Verdict};
+use crate::policy::{BatchPolicy, Cost, FlushReason, Load, Pending, RefusedBecause, Traffic, Verdict};
 use crate::queue::{ONE, Queued, Woken};
 use crate::settings::{self, WriterSettings};
 use crate::stats;
@@ -67,6 +67,8 @@ impl WriterActor {
 
     /// Opens a connection and commits batches until the queue is closed and empty.
     fn work(&mut self, collect: Collect) -> Exit {
+        let shared = Arc::clone(&self.shared);
+        let _connected = shared.connected();
         let mut engine = match self.engine.open_writer() {
             Ok(engine) => engine,
             Err(error) => return Exit::CannotOpen(error),
@@ -177,7 +179,9 @@ impl WriterActor {
         self.shared.stats.in_hand.store(0, Relaxed);
         self.shared.last_commit.send_replace(engine.last_commit());
         fail::fail_point!("after_commit");
-        self.traffic = self.traffic.after(tickets.len(), outcomes.sealing, reason, self.waited_from);
+        let cost =
+            Cost { commit: outcomes.sealing, statements: begun.elapsed().saturating_sub(outcomes.sealing) };
+        self.traffic = self.traffic.after(tickets.len(), cost, reason, self.waited_from);
         tracing::debug!(
             writes = tickets.len(),
             reason = reason.name(),
@@ -199,6 +203,7 @@ impl WriterActor {
         stats::add(&stats.commits, outcomes.commits);
         stats::add(&stats.replayed_batches, usize::from(outcomes.replayed));
         let (mut committed, mut failed) = (0, 0);
+        let counts = |ticket: &WriteTicket| usize::from(!ticket.request.is_flush);
         let mut in_doubt = outcomes.in_doubt;
         let doubtful =
             in_doubt.as_ref().map_or(0..0, |doubt| doubt.first..doubt.first + doubt.outcomes.len());
@@ -207,7 +212,7 @@ impl WriterActor {
         for (place, (ticket, outcome)) in tickets.into_iter().zip(settled).enumerate() {
             match outcome {
                 Some(outcome) => {
-                    *(if outcome.is_ok() { &mut committed } else { &mut failed }) += 1;
+                    *(if outcome.is_ok() { &mut committed } else { &mut failed }) += counts(&ticket);
                     ticket.answer(outcome);
                 }
                 None if doubtful.contains(&place) => doubted.push(ticket),

@@ -8,9 +8,11 @@ mod shutdown;
 mod status;
 mod stream;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::select;
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
@@ -236,8 +238,10 @@ impl Database {
     async fn wait_for_commit(&self, query: &Query, deadline: Instant) -> Result<(), ReadError> {
         let Some(wanted) = query.min_commit else { return Ok(()) };
         let mut news = self.inner.shared.last_commit.subscribe();
-        let reached = news.wait_for(|last| *last >= wanted);
-        if in_time(deadline, reached).await.is_some() {
+        let reached = pin!(news.wait_for(|last| *last >= wanted));
+        // After the end no commit will come, and the queue says why.
+        let ended = pin!(self.ended());
+        if in_time(deadline, select(reached, ended)).await.is_some() {
             return Ok(());
         }
         Err(ReadError::CommitNotReached { wanted: wanted.0, last: self.last_commit().0 })

@@ -63,6 +63,11 @@ pub(crate) struct Until<'a> {
 /// Where the rows of a query go.
 pub(crate) trait RowSink {
     fn columns(&mut self, columns: Vec<String>);
+    /// How many bytes the next row may have.
+    fn room(&self) -> usize;
+    /// The next row has so many bytes (more than there is room for, if it does not matter how many); it is copied only if
+    /// this is no error.
+    fn make_room(&mut self, bytes: usize) -> Result<(), StatementError>;
     /// An error means that nobody wants the rest.
     fn row(&mut self, row: Vec<Value>) -> Result<(), StatementError>;
 }

@@ -37,6 +37,10 @@ pub(super) struct SqliteWriter {
     settings: DatabaseSettings,
     /// When old idempotency keys are next looked for.
     keys_kept_until: Instant,
+    /// How many keys too many there were when that was looked for last, less those that went since.
+    surplus_keys: i64,
+    /// How many keys go at once: more than a batch brings, so that a surplus shrinks however fast keys come.
+    keys_at_once: usize,
 }
 
 struct Limits {
@@ -47,6 +51,9 @@ struct Limits {
 
 /// Between two clean-ups of idempotency keys.
 const KEY_KEEPING_PERIOD: Duration = Duration::from_secs(10);
+
+/// Keys that are forgotten at once, at least.
+const LEAST_KEYS_AT_ONCE: usize = 2_000;
 
 /// How the attempt to commit some writes in one transaction ended.
 enum Attempt {
@@ -93,6 +100,8 @@ impl SqliteWriter {
             },
             settings: settings.database.clone(),
             keys_kept_until: Instant::now(),
+            surplus_keys: 0,
+            keys_at_once: writer.max_batch_writes.get().saturating_mul(2).max(LEAST_KEYS_AT_ONCE),
             conn,
         })
     }
@@ -286,10 +295,10 @@ impl SqliteWriter {
         let mut found = prepared.raw_query();
         while let Some(row) = found.next().map_err(explain)? {
             let columns = columns.get_or_insert_with(|| bind::column_names(row.as_ref()));
-            let values = bind::row_values(row, columns)?;
-            bytes += bind::size(&values);
-            rows.push(values);
-            self.limits.check(rows.len(), bytes)?;
+            let room = self.limits.max_bytes.saturating_sub(bytes);
+            bytes += bind::row_size(row, columns.len(), room)?;
+            self.limits.check(rows.len() + 1, bytes)?;
+            rows.push(bind::row_values(row, columns)?);
         }
         drop(found);
         let columns = columns.unwrap_or_else(|| bind::column_names(prepared));
@@ -301,6 +310,14 @@ impl SqliteWriter {
             columns,
             rows,
         })
+    }
+
+    /// Whether there are more keys to forget.
+    fn forget_keys(&mut self) -> rusqlite::Result<bool> {
+        if self.surplus_keys == 0 {
+            self.surplus_keys = idempotency::surplus(&self.conn, &self.settings)?;
+        }
+        idempotency::forget(&self.conn, &self.settings, self.keys_at_once, &mut self.surplus_keys)
     }
 
     fn rollback(&self) -> Result<(), EngineFailure> {
@@ -384,7 +401,7 @@ impl WriteEngine for SqliteWriter {
     fn maintain(&mut self, occasion: Occasion) -> Result<(), EngineFailure> {
         let now = Instant::now();
         if now >= self.keys_kept_until {
-            let more = match idempotency::forget(&self.conn, &self.settings) {
+            let more = match self.forget_keys() {
                 Ok(more) => more,
                 Err(error) if errors::statement_error(&error).breaks_connection() => {
                     return Err(storage_failure(&error));

@@ -107,6 +107,7 @@ impl ReadEngine for SqliteReader {
                 sink.columns(names.clone());
                 names
             });
+            sink.make_room(bind::row_size(row, columns.len(), sink.room())?)?;
             sink.row(bind::row_values(row, columns)?)?;
             if request.extent == Extent::First {
                 break;
