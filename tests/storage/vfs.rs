@@ -6,7 +6,9 @@
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::mem::size_of;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use actix_sqlite::rusqlite::ffi;
 
@@ -116,6 +118,16 @@ impl Drop for Turn {
     }
 }
 
+/// How long each sync takes more than it does, in microseconds.
+static SYNC_DELAY: AtomicU64 = AtomicU64::new(0);
+
+/// From now on each sync takes so much longer: a slower disk.
+#[allow(dead_code, reason = "for benches")]
+pub(crate) fn delay_syncs(delay: Duration) {
+    register();
+    SYNC_DELAY.store(u64::try_from(delay.as_micros()).unwrap(), Relaxed);
+}
+
 /// Counts a call, and says whether it fails.
 fn failure(call: Call) -> Option<c_int> {
     let mut state = state();
@@ -197,6 +209,10 @@ extern "C" fn truncate(file: *mut ffi::sqlite3_file, size: i64) -> c_int {
 extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
     if let Some(code) = failure(Call::Sync) {
         return code;
+    }
+    let delay = SYNC_DELAY.load(Relaxed);
+    if delay > 0 {
+        std::thread::sleep(Duration::from_micros(delay));
     }
     let result = pass!(file, xSync, flags);
     // SAFETY: `file` is ours.
