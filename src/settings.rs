@@ -152,6 +152,9 @@ pub struct WriterSettings {
     /// How long one statement may run; past that it fails alone.
     #[serde(with = "humantime_serde")]
     pub statement_timeout: Duration,
+    /// How long a lease (an interactive transaction) may last; past that it is rolled back.
+    #[serde(with = "humantime_serde")]
+    pub lease_timeout: Duration,
     /// How many rows RETURNING may return.
     pub max_rows: NonZeroUsize,
     /// How many bytes RETURNING may return.
@@ -167,6 +170,7 @@ impl Default for WriterSettings {
             max_linger: Duration::from_millis(5),
             statement_cache: 256,
             statement_timeout: Duration::from_secs(30),
+            lease_timeout: Duration::from_secs(5),
             max_rows: nonzero(10_000),
             max_result_bytes: ByteSize::mib(8),
         }

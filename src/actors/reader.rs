@@ -12,10 +12,10 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use super::shared::Shared;
 use super::ticket::{Chunk, ReadReply, ReadTicket};
-use super::{Exit, Serve, panic_message};
+use super::{Exit, Serve};
 use crate::engine::{Engine, ReadEngine, RowSink, Until};
 use crate::error::{ReadError, StatementError, StatementErrorKind as Kind};
-use crate::message::{Rows, Value};
+use crate::message::{Rows, Value, panic_message};
 use crate::policy::RefusedBecause;
 use crate::queue::{ONE, Queued, Woken};
 use crate::settings::{self, ReadersSettings};

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::engine::WriteOutcome;
 use crate::error::{ReadError, Refusal, WriteError};
-use crate::message::{ReadRequest, Rows, Value, WriteRequest};
+use crate::message::{LeaseSeat, ReadRequest, Rows, Value, WriteRequest};
 use crate::policy::RefusedBecause;
 use crate::queue::Queued;
 
@@ -52,6 +52,11 @@ impl WriteTicket {
 
     pub(crate) fn in_doubt(self, reason: &str) {
         self.answer(Err(WriteError::Unknown(reason.to_owned())));
+    }
+
+    /// Whether it is a lease whose turn has begun: nobody can go on with it.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.request.task.as_lease().is_some_and(LeaseSeat::was_granted)
     }
 
     /// Whether its turn may begin: its caller is there, and its time is not up.
@@ -126,7 +131,8 @@ impl Queued for WriteTicket {
     }
 
     fn is_urgent(&self) -> bool {
-        self.request.is_flush
+        // A lease is the last of its batch.
+        self.request.task.is_flush() || self.request.task.as_lease().is_some()
     }
 }
 

@@ -15,9 +15,10 @@ use actix::{Actor, ActorContext, Addr, Handler, MessageResult, SyncArbiter, Sync
 
 use super::shared::{Doubt, Shared};
 use super::ticket::WriteTicket;
-use super::{Collect, Exit, panic_message};
+use super::{Collect, Exit};
 use crate::engine::{Engine, EngineFailure, Occasion, Outcomes, WriteEngine};
-use crate::error::{StatementError, StatementErrorKind};
+use crate::error::{LeaseEnd, StatementError, StatementErrorKind, WriteError};
+use crate::message::panic_message;
 use crate::policy::{BatchPolicy, Cost, FlushReason, Load, Pending, RefusedBecause, Traffic, Verdict};
 use crate::queue::{ONE, Queued, Woken};
 use crate::settings::{self, WriterSettings};
@@ -38,6 +39,8 @@ pub(crate) struct WriterActor {
 struct Hand {
     tickets: Vec<WriteTicket>,
     outcomes: Outcomes,
+    /// Its turn comes when the others are committed.
+    lease: Option<WriteTicket>,
 }
 
 impl WriterActor {
@@ -87,8 +90,13 @@ impl WriterActor {
         while self.shared.intake.wait(ONE, None) != Woken::Finished {
             let reason = self.collect_batch();
             self.drop_the_late();
+            // A lease is urgent, so it ends the batch.
+            self.hand.lease = self.hand.tickets.pop_if(|last| last.request.task.as_lease().is_some());
             if !self.hand.tickets.is_empty() {
                 self.commit_batch(engine, reason)?;
+            }
+            if let Some(lease) = self.hand.lease.take() {
+                self.hold_lease(engine, lease)?;
             }
         }
         engine.maintain(Occasion::Close)
@@ -97,7 +105,7 @@ impl WriterActor {
     /// A COMMIT failed under the writer before this one. Either it is in the file all the same, or it is made sure that
     /// it never will be; only then its writes may run again, or be told that they were not executed.
     fn resolve_doubt(&self, engine: &mut dyn WriteEngine) -> Result<(), EngineFailure> {
-        let Some(mut doubt) = self.shared.take_doubt() else { return Ok(()) };
+        let Some(doubt) = self.shared.take_doubt() else { return Ok(()) };
         let resolved = match engine.last_commit().cmp(&doubt.commit) {
             Ordering::Less => engine.erase(doubt.commit),
             // It is there, or what was to erase it is; both as far as this process can see.
@@ -112,10 +120,20 @@ impl WriterActor {
         if is_there {
             doubt.writes.into_iter().for_each(|(ticket, outcome)| ticket.answer(outcome));
         } else {
-            doubt.writes.iter_mut().for_each(|(ticket, _)| ticket.waits_again());
-            self.shared.intake.give_back(doubt.writes.into_iter().map(|(ticket, _)| ticket));
+            self.give_back(doubt.writes.into_iter().map(|(ticket, _)| ticket).collect());
         }
         Ok(())
+    }
+
+    /// Puts back at the head of the queue what may run again.
+    fn give_back(&self, tickets: Vec<WriteTicket>) {
+        let (spent, mut tickets): (Vec<_>, Vec<_>) = tickets.into_iter().partition(WriteTicket::is_spent);
+        for lease in spent {
+            lease.answer(Err(WriteError::LeaseEnded(LeaseEnd::WriterFailed)));
+        }
+        tickets.iter_mut().for_each(WriteTicket::waits_again);
+        stats::add(&self.shared.stats.writes_given_back, tickets.len());
+        self.shared.intake.give_back(tickets.into_iter());
     }
 
     /// Takes writes into the hand until the policy says to commit, and why.
@@ -171,7 +189,7 @@ impl WriterActor {
         reason: FlushReason,
     ) -> Result<(), EngineFailure> {
         let begun = Instant::now();
-        let Hand { tickets, outcomes } = &mut self.hand;
+        let Hand { tickets, outcomes, .. } = &mut self.hand;
         *outcomes = Outcomes::for_writes(tickets.len());
         let writes: Vec<_> = tickets.iter().map(|ticket| &ticket.request).collect();
         self.shared.stats.in_hand.store(tickets.len() as u64, Relaxed);
@@ -196,14 +214,32 @@ impl WriterActor {
         result
     }
 
+    fn hold_lease(&mut self, engine: &mut dyn WriteEngine, lease: WriteTicket) -> Result<(), EngineFailure> {
+        self.hand.tickets.push(lease);
+        self.hand.outcomes = Outcomes::for_writes(1);
+        self.shared.stats.in_hand.store(1, Relaxed);
+        let Hand { tickets, outcomes, .. } = &mut self.hand;
+        let Some(seat) = tickets[0].request.task.as_lease() else { return Ok(()) };
+        let result = engine.lease(seat, outcomes);
+        self.shared.stats.in_hand.store(0, Relaxed);
+        self.shared.last_commit.send_replace(engine.last_commit());
+        if result.is_ok() {
+            stats::add(&self.shared.stats.leases, 1);
+            self.answer_settled();
+            return engine.maintain(Occasion::Commit);
+        }
+        result
+    }
+
     /// Answers what is final, and keeps the rest in hand.
     fn answer_settled(&mut self) {
-        let Hand { tickets, outcomes } = std::mem::take(&mut self.hand);
+        let (tickets, outcomes) =
+            (std::mem::take(&mut self.hand.tickets), std::mem::take(&mut self.hand.outcomes));
         let stats = &self.shared.stats;
         stats::add(&stats.commits, outcomes.commits);
         stats::add(&stats.replayed_batches, usize::from(outcomes.replayed));
         let (mut committed, mut failed) = (0, 0);
-        let counts = |ticket: &WriteTicket| usize::from(!ticket.request.is_flush);
+        let counts = |ticket: &WriteTicket| usize::from(!ticket.request.task.is_flush());
         let mut in_doubt = outcomes.in_doubt;
         let doubtful =
             in_doubt.as_ref().map_or(0..0, |doubt| doubt.first..doubt.first + doubt.outcomes.len());
@@ -251,11 +287,8 @@ impl WriterActor {
                 }
             }
         }
-        for ticket in &mut tickets {
-            ticket.waits_again();
-        }
-        stats::add(&self.shared.stats.writes_given_back, tickets.len());
-        self.shared.intake.give_back(tickets.into_iter());
+        tickets.extend(self.hand.lease.take());
+        self.give_back(tickets);
         self.shared.answer_all_if_failed();
     }
 }

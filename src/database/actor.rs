@@ -8,9 +8,11 @@ use actix::{
     SystemRegistry, SystemService, WrapFuture,
 };
 
-use super::Database;
+use super::{Database, Lease, PendingWrite};
 use crate::error::{ReadError, Refusal, WriteError};
-use crate::message::{CommitSeq, Execute, Keyed, Query, QueryOne, Read, Transaction, Write};
+use crate::message::{
+    BeginLease, CommitSeq, Execute, Keyed, Query, QueryOne, Read, Transact, Transacted, Transaction, Write,
+};
 use crate::policy::RefusedBecause;
 use crate::stats::Status;
 
@@ -46,6 +48,13 @@ impl DatabaseActor {
     fn database(&self) -> Result<Database, Refusal> {
         self.database.clone().ok_or_else(|| Refusal::new(RefusedBecause::NotOpen))
     }
+
+    /// Takes no further message before this write has entered the queue.
+    fn hold_back(&self, write: &mut PendingWrite, ctx: &mut Context<Self>) {
+        if let Some(admitted) = write.take_waiting() {
+            ctx.wait(async move { drop(admitted.await) }.into_actor(self).map(|(), _, _| ()));
+        }
+    }
 }
 
 impl Actor for DatabaseActor {
@@ -64,14 +73,11 @@ where
 
     fn handle(&mut self, write: W, ctx: &mut Self::Context) -> Self::Result {
         let pending = self.database().map_err(WriteError::from).and_then(|database| database.submit(write));
-        let mut pending = match pending {
-            Ok(pending) => pending,
-            Err(error) => return Box::pin(async move { Err(error) }),
-        };
-        if let Some(admitted) = pending.take_waiting() {
-            ctx.wait(async move { drop(admitted.await) }.into_actor(self).map(|(), _, _| ()));
-        }
-        Box::pin(async move { pending.outcome().await.map(W::reply) })
+        let pending = pending.map(|mut write| {
+            self.hold_back(&mut write, ctx);
+            write
+        });
+        Box::pin(async move { pending?.outcome().await.map(W::reply) })
     }
 }
 
@@ -118,6 +124,40 @@ mod relay {
 
     writes!(AddAccount, UpdateAccountStatus, DeleteAccount, AddMessageLog);
     reads!(GetAccount, GetAccounts, GetMessageLog, GetMessageLogs);
+}
+
+impl<T: Send + 'static> Message for Transact<T> {
+    type Result = Result<Transacted<T>, WriteError>;
+}
+
+impl<T: Send + 'static> Handler<Transact<T>> for DatabaseActor {
+    type Result = ResponseFuture<Result<Transacted<T>, WriteError>>;
+
+    fn handle(&mut self, transact: Transact<T>, ctx: &mut Self::Context) -> Self::Result {
+        let pending = self.database().map(|database| {
+            let mut pending = database.submit_logic(transact);
+            self.hold_back(&mut pending.write, ctx);
+            pending
+        });
+        Box::pin(async move { pending?.outcome().await })
+    }
+}
+
+impl Message for BeginLease {
+    type Result = Result<Lease, WriteError>;
+}
+
+impl Handler<BeginLease> for DatabaseActor {
+    type Result = ResponseFuture<Result<Lease, WriteError>>;
+
+    fn handle(&mut self, begin: BeginLease, ctx: &mut Self::Context) -> Self::Result {
+        let pending = self.database().map(|database| {
+            let mut pending = database.submit_lease(begin);
+            self.hold_back(&mut pending.write, ctx);
+            pending
+        });
+        Box::pin(async move { pending?.granted().await })
+    }
 }
 
 impl Message for Flush {

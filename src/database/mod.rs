@@ -1,6 +1,8 @@
 //! The door: the one way into a database, as a handle that any thread may hold.
 
 mod actor;
+mod lease;
+mod logic;
 mod open;
 #[cfg(feature = "relay")]
 mod relay;
@@ -17,6 +19,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
 pub use actor::{DatabaseActor, Flush, GetStatus};
+pub use lease::Lease;
 pub use open::DatabaseBuilder;
 pub use shutdown::ShutdownReport;
 pub use stream::RowStream;
@@ -26,7 +29,7 @@ use crate::actors::ticket::{Presence, ReadReply, ReadTicket, TimeLimit, WriteAns
 use crate::engine::Engine;
 use crate::error::{ReadError, Refusal, StartError, WriteError};
 use crate::message::{
-    CommitSeq, Committed, Execute, Extent, Query, QueryOne, Read, ReadRequest, Receipt, Row, Rows,
+    CommitSeq, Committed, Execute, Extent, Query, QueryOne, Read, ReadRequest, Receipt, Row, Rows, Task,
     Transaction, TransactionReceipt, Write, WriteRequest,
 };
 use crate::policy::{Overflow, RefusedBecause};
@@ -153,7 +156,7 @@ impl Database {
     /// # Errors
     /// [`WriteError`] if the database is closed or failed.
     pub async fn flush(&self) -> Result<CommitSeq, WriteError> {
-        self.push_write(WriteRequest::flush(), None, Overflow::Wait)
+        self.push_write(Task::Flush.into(), None, Overflow::Wait)
             .outcome()
             .await
             .map(|committed| committed.commit)

@@ -33,6 +33,7 @@ impl Database {
                 abandoned: get(&stats.writes_abandoned),
                 given_back: get(&stats.writes_given_back),
                 replayed_batches: get(&stats.replayed_batches),
+                leases: get(&stats.leases),
                 flushes: stats.flushes(),
                 restarts: get(&stats.writer_restarts),
             },

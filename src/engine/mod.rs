@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use crate::error::{ReadError, StartError, StatementError, WriteError};
-use crate::message::{CommitSeq, Committed, ReadRequest, Value, WriteRequest};
+use crate::message::{CommitSeq, Committed, LeaseSeat, ReadRequest, Value, WriteRequest};
 
 /// What the actors need to open their connections, again after each failure.
 pub(crate) trait Engine: Send + Sync + 'static {
@@ -29,6 +29,9 @@ pub(crate) trait WriteEngine {
     /// Commits the writes in order, each succeeding or failing alone. `outcomes` has a place for each write and is
     /// filled only with what is final, so that whatever is empty after an error, or a panic, may be run again.
     fn commit(&mut self, writes: &[&WriteRequest], outcomes: &mut Outcomes) -> Result<(), EngineFailure>;
+
+    /// Grants a lease and runs its orders until it is committed, rolled back or over. `outcomes` has one place.
+    fn lease(&mut self, seat: &LeaseSeat, outcomes: &mut Outcomes) -> Result<(), EngineFailure>;
 
     /// Makes sure that a COMMIT which failed, and is not in the file, is not there after a crash either: commits nothing,
     /// under the number after it, which overwrites what it left in the log.

@@ -2,6 +2,8 @@
 
 mod de;
 mod execute;
+mod lease;
+mod logic;
 mod query;
 mod receipt;
 mod rows;
@@ -11,6 +13,8 @@ mod typed;
 mod value;
 
 pub use execute::Execute;
+pub use lease::BeginLease;
+pub use logic::{Abort, Transact, Transacted, Tx};
 pub use query::{Query, QueryOne};
 pub use receipt::{CommitSeq, Receipt, StatementResult, TransactionReceipt};
 pub use rows::{Row, RowRef, Rows};
@@ -19,7 +23,9 @@ pub use transaction::Transaction;
 pub use typed::{Keyed, Read, Write};
 pub use value::Value;
 
+pub(crate) use lease::{LeaseHold, LeaseOrder, LeaseSeat};
+pub(crate) use logic::{Logic, Returned, Steps, panic_message};
 pub(crate) use query::{Extent, ReadRequest};
 pub(crate) use receipt::Committed;
 pub(crate) use statement::Fingerprint;
-pub(crate) use transaction::WriteRequest;
+pub(crate) use transaction::{Task, WriteRequest};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Fingerprint, IdempotencyKey, Statement};
+use super::{IdempotencyKey, LeaseSeat, Logic, Statement};
 
 /// Statements that are committed all or none.
 ///
@@ -47,33 +47,60 @@ impl Transaction {
 }
 
 /// A write on its way to the engine.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct WriteRequest {
-    /// None at all: a flush, which commits what came before it.
-    pub(crate) statements: Vec<Statement>,
+    pub(crate) task: Task,
     pub(crate) key: Option<IdempotencyKey>,
-    pub(crate) is_flush: bool,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub(crate) enum Task {
+    /// All of them or none.
+    Statements(Vec<Statement>),
+    Logic(Logic),
+    /// Has the writer to itself, so it is never part of a batch.
+    Lease(LeaseSeat),
+    /// Nothing; committed with what came before it.
+    Flush,
+}
+
+impl Task {
+    /// What logic and leases count for: their statements are not known yet.
+    const UNKNOWN_SIZE: usize = 1_024;
+
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::Statements(statements) => statements.iter().map(Statement::size).sum(),
+            Self::Logic(_) | Self::Lease(_) => Self::UNKNOWN_SIZE,
+            Self::Flush => 0,
+        }
+    }
+
+    pub(crate) fn is_flush(&self) -> bool {
+        matches!(self, Self::Flush)
+    }
+
+    pub(crate) fn as_lease(&self) -> Option<&LeaseSeat> {
+        if let Self::Lease(seat) = self { Some(seat) } else { None }
+    }
 }
 
 impl WriteRequest {
-    pub(crate) fn flush() -> Self {
-        Self { statements: Vec::new(), key: None, is_flush: true }
-    }
-
     /// In bytes, for the bounds of queue and batch.
     pub(crate) fn size(&self) -> usize {
-        let key = self.key.as_ref().map_or(0, |key| key.as_str().len());
-        key + self.statements.iter().map(Statement::size).sum::<usize>()
+        self.key.as_ref().map_or(0, |key| key.as_str().len()) + self.task.size()
     }
+}
 
-    /// Tells this write from another one under the same key.
-    pub(crate) fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::of(&self.statements)
+impl From<Task> for WriteRequest {
+    fn from(task: Task) -> Self {
+        Self { task, key: None }
     }
 }
 
 impl From<Transaction> for WriteRequest {
     fn from(transaction: Transaction) -> Self {
-        Self { statements: transaction.statements, key: transaction.key, is_flush: false }
+        Self { task: Task::Statements(transaction.statements), key: transaction.key }
     }
 }

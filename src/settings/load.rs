@@ -105,6 +105,7 @@ impl Settings {
         )?;
         check(self.server.max_line.as_u64() > 0, "server.max_line is 0; no line could be imported")?;
         self.check_durations()?;
+        check(!writer.lease_timeout.is_zero(), "writer.lease_timeout is 0; every lease would end at once")?;
         check(!writer.statement_timeout.is_zero(), "writer.statement_timeout is 0; every write would fail")?;
         check(!self.readers.query_timeout.is_zero(), "readers.query_timeout is 0; every query would fail")?;
         check(!self.supervisor.window.is_zero(), "supervisor.window is 0; restarts would have no bound")?;
@@ -139,6 +140,7 @@ impl Settings {
             ("database.idempotency_retention", database.idempotency_retention, 100 * LONGEST),
             ("writer.max_linger", self.writer.max_linger, Duration::from_mins(1)),
             ("writer.statement_timeout", self.writer.statement_timeout, LONGEST),
+            ("writer.lease_timeout", self.writer.lease_timeout, LONGEST),
             ("readers.query_timeout", readers.query_timeout, LONGEST),
             ("readers.max_stall", readers.max_stall, LONGEST),
             ("supervisor.window", supervisor.window, LONGEST),

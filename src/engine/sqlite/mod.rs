@@ -7,12 +7,14 @@ mod commit;
 mod deferred;
 mod errors;
 mod idempotency;
+mod lease;
 mod lock;
 mod open;
 mod own;
 mod prepare;
 mod query;
 mod rowid;
+mod run;
 mod wal;
 
 use std::path::PathBuf;
