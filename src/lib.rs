@@ -49,8 +49,9 @@ pub use error::{
     WriteError,
 };
 pub use message::{
-    Abort, BeginLease, CommitSeq, Execute, IdempotencyKey, Keyed, Params, ParamsError, Query, QueryOne, Read,
-    Receipt, Row, RowRef, Rows, Statement, StatementResult, Transact, Transacted, Transaction,
+    Abort, BeginLease, CommitSeq, DeadLetter, Enqueue, Enqueued, Execute, ExpireDeadLetters, Expired,
+    GetDeadLetters, IdempotencyKey, Keyed, Params, ParamsError, Query, QueryOne, Read, Receipt, Retried,
+    RetryDeadLetters, Row, RowRef, Rows, Statement, StatementResult, Transact, Transacted, Transaction,
     TransactionReceipt, Tx, Value, Write,
 };
 pub use policy::{FlushReason, Linger, Overflow, RestartPolicy};

@@ -75,6 +75,8 @@ pub struct DatabaseSettings {
     pub idempotency_retention: Duration,
     /// How many idempotency keys are remembered; past that the oldest go first.
     pub idempotency_max_keys: NonZeroUsize,
+    /// How many dead letters are kept: writes that nobody waited for and that failed. Past that the oldest go.
+    pub max_dead_letters: NonZeroUsize,
 }
 
 impl Default for DatabaseSettings {
@@ -90,6 +92,7 @@ impl Default for DatabaseSettings {
             checkpoint: true,
             idempotency_retention: Duration::from_hours(24),
             idempotency_max_keys: nonzero(1_000_000),
+            max_dead_letters: nonzero(100_000),
         }
     }
 }

@@ -17,7 +17,7 @@ use super::shared::{Doubt, Shared};
 use super::ticket::WriteTicket;
 use super::{Collect, Exit};
 use crate::engine::{Engine, EngineFailure, Occasion, Outcomes, WriteEngine};
-use crate::error::{LeaseEnd, StatementError, StatementErrorKind, WriteError};
+use crate::error::{LeaseEnd, Refusal, StatementError, StatementErrorKind, WriteError};
 use crate::message::panic_message;
 use crate::policy::{BatchPolicy, Cost, FlushReason, Load, Pending, RefusedBecause, Traffic, Verdict};
 use crate::queue::{ONE, Queued, Woken};
@@ -84,6 +84,7 @@ impl WriterActor {
 
     fn work_with(&mut self, engine: &mut dyn WriteEngine, collect: Collect) -> Result<(), EngineFailure> {
         self.resolve_doubt(engine)?;
+        self.bury(engine)?;
         self.shared.last_commit.send_replace(engine.last_commit());
         // Nobody listens any more only if the supervisor is gone, and then the queue is closed too.
         let _ = collect.ready.send(());
@@ -98,6 +99,7 @@ impl WriterActor {
             if let Some(lease) = self.hand.lease.take() {
                 self.hold_lease(engine, lease)?;
             }
+            self.bury(engine)?;
         }
         engine.maintain(Occasion::Close)
     }
@@ -134,6 +136,22 @@ impl WriterActor {
         tickets.iter_mut().for_each(WriteTicket::waits_again);
         stats::add(&self.shared.stats.writes_given_back, tickets.len());
         self.shared.intake.give_back(tickets.into_iter());
+    }
+
+    /// Keeps what is left of writes that failed and that nobody waited for.
+    fn bury(&self, engine: &mut dyn WriteEngine) -> Result<(), EngineFailure> {
+        let burials = self.shared.take_burials();
+        if burials.is_empty() {
+            return Ok(());
+        }
+        let buried = engine.bury(&burials);
+        match &buried {
+            Ok(()) => stats::add(&self.shared.stats.writes_buried, burials.len()),
+            // The next writer tries again.
+            Err(_) => self.shared.put_burials(burials),
+        }
+        self.shared.last_commit.send_replace(engine.last_commit());
+        buried
     }
 
     /// Takes writes into the hand until the policy says to commit, and why.
@@ -179,7 +197,9 @@ impl WriterActor {
         let is_late = |ticket: &mut WriteTicket| !ticket.begins(now);
         for ticket in self.hand.tickets.extract_if(.., is_late) {
             stats::add(&self.shared.stats.writes_abandoned, 1);
-            ticket.refuse(RefusedBecause::DeadlinePassed);
+            let error = WriteError::from(Refusal::new(RefusedBecause::DeadlinePassed));
+            self.shared.note_failure(&ticket, &error);
+            ticket.answer(Err(error));
         }
     }
 
@@ -248,6 +268,9 @@ impl WriterActor {
         for (place, (ticket, outcome)) in tickets.into_iter().zip(settled).enumerate() {
             match outcome {
                 Some(outcome) => {
+                    if let Err(error) = &outcome {
+                        self.shared.note_failure(&ticket, error);
+                    }
                     *(if outcome.is_ok() { &mut committed } else { &mut failed }) += counts(&ticket);
                     ticket.answer(outcome);
                 }
@@ -283,7 +306,9 @@ impl WriterActor {
                 let error = StatementError::new(StatementErrorKind::Panicked, message);
                 stats::add(&self.shared.stats.writes_failed, 1);
                 for ticket in tickets.drain(..) {
-                    ticket.answer(Err(error.clone().into()));
+                    let error = WriteError::from(error.clone());
+                    self.shared.note_failure(&ticket, &error);
+                    ticket.answer(Err(error));
                 }
             }
         }

@@ -4,13 +4,11 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::mpsc::Sender;
-use std::time::Instant;
 
 use futures_util::future::{Either, select};
 use tokio::sync::oneshot;
 
 use super::{Database, PendingWrite};
-use crate::actors::ticket::TimeLimit;
 use crate::error::WriteError;
 use crate::message::{
     BeginLease, CommitSeq, Committed, LeaseHold, LeaseOrder, LeaseSeat, Rows, Statement, StatementResult,
@@ -46,7 +44,7 @@ impl Database {
     /// Puts the wish for a lease into the queue at once, to be awaited later.
     pub(super) fn submit_lease(&self, begin: BeginLease) -> PendingLease {
         let (seat, hold) = LeaseSeat::new(begin.max_age);
-        let limit = begin.timeout.and_then(|timeout| Instant::now().checked_add(timeout)).map(TimeLimit::new);
+        let limit = begin.timeout.and_then(super::time_limit);
         let overflow = self.inner.settings.queue.overflow;
         PendingLease { write: self.push_write(Task::Lease(seat).into(), limit, overflow), hold }
     }

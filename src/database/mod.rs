@@ -1,6 +1,7 @@
 //! The door: the one way into a database, as a handle that any thread may hold.
 
 mod actor;
+mod dead_letters;
 mod lease;
 mod logic;
 mod open;
@@ -145,7 +146,8 @@ impl Database {
         let deadline = self.read_deadline(&query);
         self.wait_for_commit(&query, deadline).await?;
         let (reply, stream) = RowStream::channel();
-        let request = ReadRequest { statement: query.statement, extent: Extent::Unlimited };
+        let request =
+            ReadRequest { statement: query.statement, extent: Extent::Unlimited, is_own: query.is_own };
         self.push_read(ReadTicket::new(request, reply, deadline, stream.presence()));
         stream.begin().await
     }
@@ -183,10 +185,8 @@ impl Database {
         write: impl Write,
         overflow: Overflow,
     ) -> Result<PendingWrite, WriteError> {
-        let transaction = write.into_transaction()?;
-        // A time beyond the end of the clock is no limit.
-        let deadline = transaction.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        Ok(self.push_write(transaction.into(), deadline.map(TimeLimit::new), overflow))
+        let (request, limit) = request(write)?;
+        Ok(self.push_write(request, limit, overflow))
     }
 
     fn push_write(
@@ -211,7 +211,7 @@ impl Database {
         let deadline = self.read_deadline(&query);
         self.wait_for_commit(&query, deadline).await?;
         let (reply, rows) = oneshot::channel();
-        let request = ReadRequest { statement: query.statement, extent: query.extent };
+        let request = ReadRequest { statement: query.statement, extent: query.extent, is_own: query.is_own };
         // Lives as long as this future: a caller who drops it ends the query.
         let presence = Presence::default();
         self.push_read(ReadTicket::new(request, ReadReply::Rows(reply), deadline, &presence));
@@ -258,6 +258,18 @@ impl std::fmt::Debug for Database {
             .field("path", &self.inner.settings.database.path)
             .finish_non_exhaustive()
     }
+}
+
+/// What a message asks for, and until when it may begin.
+fn request(write: impl Write) -> Result<(WriteRequest, Option<TimeLimit>), WriteError> {
+    let transaction = write.into_transaction()?;
+    let limit = transaction.timeout.and_then(time_limit);
+    Ok((transaction.into(), limit))
+}
+
+/// A time beyond the end of the clock is no limit.
+fn time_limit(timeout: Duration) -> Option<TimeLimit> {
+    Instant::now().checked_add(timeout).map(TimeLimit::new)
 }
 
 /// A write in the queue. Dropping it takes the write back, if its turn has not come.

@@ -34,6 +34,8 @@ impl Database {
                 given_back: get(&stats.writes_given_back),
                 replayed_batches: get(&stats.replayed_batches),
                 leases: get(&stats.leases),
+                buried: get(&stats.writes_buried),
+                lost: get(&stats.writes_lost),
                 flushes: stats.flushes(),
                 restarts: get(&stats.writer_restarts),
             },

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use crate::error::{ReadError, StartError, StatementError, WriteError};
-use crate::message::{CommitSeq, Committed, LeaseSeat, ReadRequest, Value, WriteRequest};
+use crate::message::{Burial, CommitSeq, Committed, LeaseSeat, ReadRequest, Value, WriteRequest};
 
 /// What the actors need to open their connections, again after each failure.
 pub(crate) trait Engine: Send + Sync + 'static {
@@ -32,6 +32,10 @@ pub(crate) trait WriteEngine {
 
     /// Grants a lease and runs its orders until it is committed, rolled back or over. `outcomes` has one place.
     fn lease(&mut self, seat: &LeaseSeat, outcomes: &mut Outcomes) -> Result<(), EngineFailure>;
+
+    /// Keeps what is left of writes that failed and that nobody waited for. Commits; may be told the same ones again after
+    /// an error.
+    fn bury(&mut self, dead: &[Burial]) -> Result<(), EngineFailure>;
 
     /// Makes sure that a COMMIT which failed, and is not in the file, is not there after a crash either: commits nothing,
     /// under the number after it, which overwrites what it left in the log.

@@ -1,6 +1,7 @@
 //! WHAT is said: the messages callers send and the replies they get. No I/O, no actors, no SQLite.
 
 mod de;
+mod dead_letter;
 mod execute;
 mod lease;
 mod logic;
@@ -12,6 +13,9 @@ mod transaction;
 mod typed;
 mod value;
 
+pub use dead_letter::{
+    DeadLetter, Enqueue, Enqueued, ExpireDeadLetters, Expired, GetDeadLetters, Retried, RetryDeadLetters,
+};
 pub use execute::Execute;
 pub use lease::BeginLease;
 pub use logic::{Abort, Transact, Transacted, Tx};
@@ -23,6 +27,7 @@ pub use transaction::Transaction;
 pub use typed::{Keyed, Read, Write};
 pub use value::Value;
 
+pub(crate) use dead_letter::{Burial, Buried, statements_from_json};
 pub(crate) use lease::{LeaseHold, LeaseOrder, LeaseSeat};
 pub(crate) use logic::{Logic, Returned, Steps, panic_message};
 pub(crate) use query::{Extent, ReadRequest};

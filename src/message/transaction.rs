@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{IdempotencyKey, LeaseSeat, Logic, Statement};
+use super::{ExpireDeadLetters, IdempotencyKey, LeaseSeat, Logic, Statement};
 
 /// Statements that are committed all or none.
 ///
@@ -61,18 +61,24 @@ pub(crate) enum Task {
     Logic(Logic),
     /// Has the writer to itself, so it is never part of a batch.
     Lease(LeaseSeat),
+    /// Tries a dead letter again; it is one no more if that is committed.
+    Retry(i64),
+    Expire(ExpireDeadLetters),
     /// Nothing; committed with what came before it.
     Flush,
 }
 
 impl Task {
-    /// What logic and leases count for: their statements are not known yet.
+    /// What logic, leases and dead letters count for: their statements are not known yet.
     const UNKNOWN_SIZE: usize = 1_024;
 
     pub(crate) fn size(&self) -> usize {
         match self {
             Self::Statements(statements) => statements.iter().map(Statement::size).sum(),
-            Self::Logic(_) | Self::Lease(_) => Self::UNKNOWN_SIZE,
+            Self::Logic(_) | Self::Lease(_) | Self::Retry(_) => Self::UNKNOWN_SIZE,
+            Self::Expire(expire) => {
+                Self::UNKNOWN_SIZE + expire.ids.as_ref().map_or(0, |ids| size_of_val(ids.as_slice()))
+            }
             Self::Flush => 0,
         }
     }

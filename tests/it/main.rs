@@ -5,6 +5,7 @@
 mod addresses;
 mod backpressure;
 mod batching;
+mod dead_letters;
 mod deadlines;
 mod harness;
 mod idempotency;

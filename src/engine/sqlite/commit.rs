@@ -18,10 +18,10 @@ use super::own::{self, own};
 use super::query::Deadline;
 use super::run::{Limits, Ran};
 use super::wal::Checkpointer;
-use super::{errors, idempotency, rowid};
+use super::{dead_letters, errors, idempotency, rowid};
 use crate::engine::{EngineFailure, InDoubt, Occasion, Outcomes, WriteEngine, WriteOutcome};
 use crate::error::{StartError, StatementError, WriteError};
-use crate::message::{CommitSeq, Committed, LeaseSeat, WriteRequest};
+use crate::message::{Burial, CommitSeq, Committed, LeaseSeat, WriteRequest};
 use crate::settings::{DatabaseSettings, Settings};
 use crate::stats::Stats;
 
@@ -36,7 +36,7 @@ pub(super) struct SqliteWriter {
     pub(super) limits: Limits,
     /// Set when no statement of a caller may run any more.
     pub(super) interrupted: Arc<AtomicBool>,
-    settings: DatabaseSettings,
+    pub(super) settings: DatabaseSettings,
     /// When old idempotency keys are next looked for.
     keys_kept_until: Instant,
     /// How many keys too many there were when that was looked for last, less those that went since.
@@ -225,6 +225,10 @@ impl WriteEngine for SqliteWriter {
 
     fn lease(&mut self, seat: &LeaseSeat, outcomes: &mut Outcomes) -> Result<(), EngineFailure> {
         self.hold(seat, outcomes)
+    }
+
+    fn bury(&mut self, dead: &[Burial]) -> Result<(), EngineFailure> {
+        dead_letters::bury(self, dead)
     }
 
     fn erase(&mut self, failed: CommitSeq) -> Result<(), EngineFailure> {

@@ -57,7 +57,7 @@ impl SqliteWriter {
 
     fn run_leased(&self, statement: &Statement, until: Instant) -> Result<StatementResult, StatementError> {
         let mut prepared = prepare::prepare(&self.conn, &statement.sql)?;
-        self.step(&mut prepared, statement, until.min(Instant::now() + self.limits.statement_timeout))
+        self.step(&mut prepared, statement, until.min(self.limits.statement_deadline()))
     }
 
     fn commit_lease(&mut self, outcomes: &mut Outcomes) -> Result<WriteOutcome, EngineFailure> {

@@ -4,6 +4,7 @@ mod at_hand;
 mod authorizer;
 mod bind;
 mod commit;
+mod dead_letters;
 mod deferred;
 mod errors;
 mod idempotency;

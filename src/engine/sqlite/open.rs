@@ -7,7 +7,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
-use super::{Migration, MigrationError, authorizer, errors, idempotency};
+use super::{Migration, MigrationError, authorizer, dead_letters, errors, idempotency};
 use crate::error::StartError;
 use crate::settings::{Settings, Synchronous};
 use crate::stats::Stats;
@@ -169,6 +169,7 @@ fn own_tables(conn: &Connection, path: &Path) -> Result<(), StartError> {
     let transaction = Transaction::new_unchecked(conn, TransactionBehavior::Immediate).map_err(explain)?;
     transaction.execute_batch(OWN_TABLES).map_err(explain)?;
     transaction.execute_batch(idempotency::TABLE).map_err(explain)?;
+    transaction.execute_batch(dead_letters::TABLE).map_err(explain)?;
     let format: i64 = transaction
         .query_row("SELECT format FROM _actix_sqlite_commit", [], |row| row.get(0))
         .map_err(explain)?;

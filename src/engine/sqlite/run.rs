@@ -27,7 +27,7 @@ pub(super) enum Ran {
 
 /// What bounds a write.
 pub(super) struct Limits {
-    pub(super) statement_timeout: Duration,
+    statement_timeout: Duration,
     pub(super) lease_timeout: Duration,
     max_rows: usize,
     max_bytes: usize,
@@ -44,6 +44,8 @@ impl SqliteWriter {
         match &write.task {
             Task::Statements(statements) => self.run_once(write.key.as_ref(), statements, commit, at_hand),
             Task::Logic(logic) => self.run_logic(logic, commit),
+            Task::Retry(id) => self.retry(*id, commit),
+            Task::Expire(expire) => self.expire(expire, commit),
             Task::Flush => Ran::Clean(Ok(Committed { results: Vec::new(), commit })),
             // Nobody puts one into a batch.
             Task::Lease(_) => Ran::Clean(Err(WriteError::LeaseEnded(LeaseEnd::WriterFailed))),
@@ -145,7 +147,7 @@ impl SqliteWriter {
     /// Logic runs in a savepoint even if it turns out to be one statement.
     fn run_logic(&self, logic: &Logic, commit: CommitSeq) -> Ran {
         self.in_savepoint(commit, || {
-            let until = Instant::now() + self.limits.statement_timeout;
+            let until = self.limits.statement_deadline();
             let mut steps = LogicSteps { writer: self, until, left_behind: None };
             logic.run(&mut steps)?;
             match steps.left_behind {
@@ -160,7 +162,7 @@ impl SqliteWriter {
     }
 
     /// What fails inside leaves nothing behind, unless the whole transaction is soiled.
-    fn in_savepoint(
+    pub(super) fn in_savepoint(
         &self,
         commit: CommitSeq,
         body: impl FnOnce() -> Result<Vec<StatementResult>, WriteError>,
@@ -198,7 +200,7 @@ impl SqliteWriter {
         at_hand: &mut AtHand<'a>,
     ) -> Result<StatementResult, StatementError> {
         let prepared = at_hand.prepare(&statement.sql)?;
-        self.step(prepared, statement, Instant::now() + self.limits.statement_timeout)
+        self.step(prepared, statement, self.limits.statement_deadline())
     }
 
     /// Runs a prepared statement to its end.
@@ -276,6 +278,11 @@ impl Limits {
             max_rows: settings.max_rows.get(),
             max_bytes: settings::bytes(settings.max_result_bytes),
         }
+    }
+
+    /// Of a statement that begins now.
+    pub(super) fn statement_deadline(&self) -> Instant {
+        Instant::now() + self.statement_timeout
     }
 
     fn check(&self, rows: usize, bytes: usize) -> Result<(), StatementError> {
