@@ -98,6 +98,7 @@ impl ReaderActor {
             ReadReply::Stream { chunks, .. } => {
                 let mut sink = Streamed {
                     chunks,
+                    shared: &self.shared,
                     rows: Vec::new(),
                     bytes: 0,
                     max_row_bytes: self.limits.bytes,
@@ -213,6 +214,7 @@ impl RowSink for Collected {
 /// Rows passed on in pieces. The channel is short, so a slow receiver slows the query down until its time is up.
 struct Streamed<'a> {
     chunks: &'a mpsc::Sender<Chunk>,
+    shared: &'a Shared,
     rows: Vec<Vec<Value>>,
     bytes: usize,
     /// Of one row: it is held in memory until it is sent.
@@ -234,10 +236,15 @@ impl Streamed<'_> {
     fn send(&self, chunk: Chunk) -> Result<(), StatementError> {
         /// How long a reader sleeps while its receiver is slow: there is no blocking send with a time limit.
         const NAP: Duration = Duration::from_millis(1);
-        // A receiver that takes nothing must not keep the reader from everybody else.
-        let until = self.deadline.min(Instant::now() + self.max_stall);
+        /// How long it waits at the end of the database.
+        const LAST_STALL: Duration = Duration::from_millis(250);
+        let begun = Instant::now();
         let mut unsent = chunk;
         loop {
+            // A receiver that takes nothing must not keep the reader from everybody else, nor the file open.
+            let stall =
+                if self.shared.is_closing() { LAST_STALL.min(self.max_stall) } else { self.max_stall };
+            let until = self.deadline.min(begun + stall);
             match self.chunks.try_send(unsent) {
                 Ok(()) => return Ok(()),
                 Err(TrySendError::Full(chunk)) if Instant::now() < until => {

@@ -143,6 +143,11 @@ impl Shared {
         });
     }
 
+    /// Whether its end has begun.
+    pub(crate) fn is_closing(&self) -> bool {
+        matches!(self.health.borrow().state, State::ShuttingDown | State::Stopped | State::Failed)
+    }
+
     pub(crate) fn has_failed(&self) -> bool {
         self.health.borrow().state == State::Failed
     }

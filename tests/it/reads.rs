@@ -432,6 +432,30 @@ fn a_stream_whose_receiver_takes_nothing_keeps_no_reader() {
 }
 
 #[test]
+fn a_stream_whose_receiver_takes_nothing_does_not_hold_up_a_shutdown() {
+    run(async {
+        let place = Place::new();
+        let database = place
+            .open(|settings| {
+                settings.readers.threads = 1;
+                settings.readers.max_stall = Duration::from_hours(1);
+                settings.readers.query_timeout = Duration::from_hours(1);
+            })
+            .await;
+        let mut stream = database.query_stream(ENDLESS).await.unwrap();
+        stream.next().await.unwrap().unwrap();
+        let report = soon("the shutdown", database.shutdown()).await;
+        assert!(report.closed && report.seconds < 5.0, "{report}");
+        // What it holds already it may still take; the end is told.
+        let mut last = None;
+        while let Some(chunk) = stream.next().await {
+            last = Some(chunk);
+        }
+        assert_eq!(last.expect("an end").unwrap_err().code(), "statement_timeout");
+    });
+}
+
+#[test]
 fn a_statement_that_was_kept_sees_the_columns_of_a_changed_table() {
     run(async {
         let place = Place::new();
