@@ -116,8 +116,6 @@ fn hangers_on(ledger: &Ledger, number: i64, address: SocketAddr) -> [Wire; 4] {
 fn round(place: &Place, ledger: &Ledger, number: i64, random: &mut Random, met: &Met) -> Duration {
     let mut daemon = Daemon::start_with(place, |command| {
         command.env("ACTIX_SQLITE__TELEMETRY__FILTER", "error");
-        // A stream that nobody takes is waited for so long.
-        command.env("ACTIX_SQLITE__READERS__MAX_STALL", "500ms");
     });
     let address = address(&daemon.url);
     prepare(address);
