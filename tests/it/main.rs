@@ -19,6 +19,8 @@ mod reads;
 mod receipts;
 #[cfg(feature = "relay")]
 mod relay;
+#[cfg(unix)]
+mod replaced;
 mod sandbox;
 #[path = "../support/mod.rs"]
 mod support;

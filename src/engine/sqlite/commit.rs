@@ -14,6 +14,7 @@ use rusqlite::{Connection, ErrorCode};
 
 use super::at_hand::AtHand;
 use super::authorizer::Trusted;
+use super::identity::OpenFiles;
 use super::own::{self, own};
 use super::query::Deadline;
 use super::run::{Limits, Ran};
@@ -36,6 +37,7 @@ pub(super) struct SqliteWriter {
     pub(super) limits: Limits,
     /// Set when no statement of a caller may run any more.
     pub(super) interrupted: Arc<AtomicBool>,
+    files: OpenFiles,
     pub(super) settings: DatabaseSettings,
     /// When old idempotency keys are next looked for.
     keys_kept_until: Instant,
@@ -82,6 +84,7 @@ impl SqliteWriter {
             sealing: Duration::ZERO,
             deadline: Deadline::install(&conn, Arc::clone(&interrupted)).map_err(explain)?,
             interrupted,
+            files: OpenFiles::of(path),
             rowids: rowid::Watch::install(&conn).map_err(explain)?,
             checkpointer: Checkpointer::install(&conn, path, &settings.database, stats).map_err(explain)?,
             limits: Limits::new(writer),
@@ -126,6 +129,7 @@ impl SqliteWriter {
             return Ok(Attempt::Committed(outcomes));
         }
         fail::fail_point!("before_commit");
+        self.check_files()?;
         let begun = Instant::now();
         match self.seal(commit) {
             Ok(()) => {
@@ -161,6 +165,11 @@ impl SqliteWriter {
             self.surplus_keys = idempotency::surplus(&self.conn, &self.settings)?;
         }
         idempotency::forget(&self.conn, &self.settings, self.keys_at_once, &mut self.surplus_keys)
+    }
+
+    /// To be asked before a COMMIT: one into files that nobody finds again would be acknowledged and lost.
+    pub(super) fn check_files(&self) -> Result<(), EngineFailure> {
+        self.files.check().map_err(EngineFailure::Storage)
     }
 
     pub(super) fn rollback(&self) -> Result<(), EngineFailure> {

@@ -31,6 +31,7 @@ pub(super) const TABLE: &str = "
 
 pub(super) fn bury(writer: &mut SqliteWriter, dead: &[Burial]) -> Result<(), EngineFailure> {
     let failed = |error: rusqlite::Error| storage_failure(&error);
+    writer.check_files()?;
     let commit = CommitSeq(writer.last_commit.0 + 1);
     own::run(&writer.conn, own!("BEGIN IMMEDIATE")).map_err(failed)?;
     let buried = dead

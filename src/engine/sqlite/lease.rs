@@ -64,6 +64,7 @@ impl SqliteWriter {
         if deferred::violations_pending(&self.conn) {
             return Ok(Err(foreign_key_violated().into()));
         }
+        self.check_files()?;
         let commit = CommitSeq(self.last_commit.0 + 1);
         let committed = Committed { results: Vec::new(), commit };
         match self.seal(commit) {

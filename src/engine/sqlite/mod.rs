@@ -8,6 +8,7 @@ mod dead_letters;
 mod deferred;
 mod errors;
 mod idempotency;
+mod identity;
 mod lease;
 mod lock;
 mod open;
@@ -51,6 +52,7 @@ pub(crate) struct SqliteEngine {
     vfs: Option<String>,
     stats: Arc<Stats>,
     interrupted: Arc<AtomicBool>,
+    identity: identity::Identity,
     /// Until the end; actors may live on for a moment after it, and the engine with them.
     lock: Mutex<Option<lock::FileLock>>,
 }
@@ -73,22 +75,35 @@ impl SqliteEngine {
             vfs,
             stats,
             interrupted: Arc::default(),
+            identity: identity::Identity::default(),
             lock: Mutex::new(Some(lock)),
         })
+    }
+}
+
+impl SqliteEngine {
+    fn check_identity(&self) -> Result<(), StartError> {
+        self.identity
+            .check(&self.path)
+            .map_err(|reason| StartError::Open { path: self.path.display().to_string(), reason })
     }
 }
 
 impl Engine for SqliteEngine {
     fn open_writer(&self) -> Result<Box<dyn WriteEngine>, StartError> {
         fail::fail_point!("open_writer");
+        self.check_identity()?;
         let writer = open::writer(&self.path, self.vfs.as_deref(), &self.settings, &self.migrations)?;
         open::note_versions(&writer, &self.stats).map_err(|error| open::start_error(&self.path, &error))?;
+        // A new file is known from now on.
+        self.check_identity()?;
         let (stats, interrupted) = (Arc::clone(&self.stats), Arc::clone(&self.interrupted));
         Ok(Box::new(commit::SqliteWriter::new(writer, &self.path, &self.settings, stats, interrupted)?))
     }
 
     fn open_reader(&self) -> Result<Box<dyn ReadEngine>, StartError> {
         fail::fail_point!("open_reader");
+        self.check_identity()?;
         let reader = open::reader(&self.path, self.vfs.as_deref(), &self.settings)?;
         let reader = query::SqliteReader::new(reader, Arc::clone(&self.interrupted))
             .map_err(|error| open::start_error(&self.path, &error))?;
