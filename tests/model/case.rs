@@ -17,7 +17,7 @@ use futures_util::future::{BoxFuture, join, join_all};
 
 use crate::harness::Place;
 use crate::injected;
-use crate::reference::{EVERYTHING, Expected, SCHEMA, Stored, Write, key};
+use crate::reference::{EVERYTHING, Expected, GUARD, SCHEMA, Stored, Write, key};
 use crate::steps::{Crash, Known, Query, Reopen, Setup, Step};
 
 /// What was done in all cases, by name.
@@ -55,7 +55,11 @@ impl Case {
     pub(crate) async fn new(setup: Setup) -> Self {
         let place = Place::in_memory();
         let database = open(&place, setup).await;
-        let schema = SCHEMA.iter().copied().fold(Transaction::new(), Transaction::then);
+        let schema = SCHEMA
+            .iter()
+            .copied()
+            .chain(setup.has_guard.then_some(GUARD))
+            .fold(Transaction::new(), Transaction::then);
         let last_commit = database.transaction(schema).await.unwrap().commit;
         count("cases run", 1);
         Self {

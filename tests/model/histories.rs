@@ -30,7 +30,7 @@ const LISTS: List = 4;
 /// Of a hundred visits to a failpoint so many panic.
 const PERCENT: [(&str, usize); 7] = [
     ("open_writer", 5),
-    ("open_reader", 5),
+    ("open_reader", 25),
     ("before_begin", 4),
     ("mid_batch", 4),
     ("before_commit", 4),
@@ -68,11 +68,14 @@ fn one_order_explains_all_that_concurrent_clients_were_told() {
     let fired = injected::take_fired();
     report("histories", &format!("{count} histories of {CLIENTS} clients: {totals:?}; panics {fired:?}"));
     assert_eq!(injected::stray(), 0, "only what is injected panics");
-    for (point, _) in PERCENT {
-        assert!(fired.contains_key(point), "{point} was never hit");
-    }
-    for did in ["committed", "not executed", "left", "read"] {
-        assert!(totals.contains_key(did), "{did}: nothing of it was tested");
+    // A handful, asked for by hand, has not room for everything.
+    if count >= 50 {
+        for (point, _) in PERCENT {
+            assert!(fired.contains_key(point), "{point} was never hit");
+        }
+        for did in ["committed", "not executed", "left", "read"] {
+            assert!(totals.contains_key(did), "{did}: nothing of it was tested");
+        }
     }
     scenario.teardown();
 }

@@ -13,6 +13,25 @@ use crate::support::{Random, report, rounds};
 
 const STEPS: usize = 50;
 
+/// What has to happen in enough cases.
+const DONE: [&str; 15] = [
+    "acknowledged",
+    "constraint_violation",
+    "invalid_sql",
+    "forbidden_sql",
+    "deadline_passed",
+    "idempotency_conflict",
+    "panicked",
+    "same receipt again",
+    "beside others in a batch",
+    "replayed batches",
+    "callers who left and asked again",
+    "reads beside writes",
+    "shutdowns",
+    "drops",
+    "checkpoints that a reader kept from their end",
+];
+
 #[test]
 fn whatever_is_done_to_it_the_database_does_what_the_model_does() {
     let scenario = FailScenario::setup();
@@ -31,7 +50,8 @@ fn whatever_is_done_to_it_the_database_does_what_the_model_does() {
     });
     match result {
         Err(TestError::Fail(reason, (known, steps, _))) => {
-            panic!("{reason}\nopened with {:?}, steps:\n{steps:#?}", known.setup)
+            let steps: Vec<_> = steps.iter().map(|step| format!("{step:?}")).collect();
+            panic!("{reason}\nopened with {:?}, steps:\n{}", known.setup, steps.join("\n"))
         }
         other => other.unwrap(),
     }
@@ -39,28 +59,14 @@ fn whatever_is_done_to_it_the_database_does_what_the_model_does() {
     let figures: Vec<_> = counts.iter().map(|(what, count)| format!("{count} {what}")).collect();
     report("model", &format!("{cases} cases of {STEPS} steps: {}; panics {fired:?}", figures.join(", ")));
     assert_eq!(injected::stray(), 0, "only what is injected panics");
-    for point in POINTS.into_iter().chain(["open_writer"]) {
-        assert!(fired.contains_key(point), "{point} was never hit");
-    }
-    let done = [
-        "acknowledged",
-        "constraint_violation",
-        "invalid_sql",
-        "forbidden_sql",
-        "deadline_passed",
-        "idempotency_conflict",
-        "panicked",
-        "same receipt again",
-        "beside others in a batch",
-        "replayed batches",
-        "callers who left and asked again",
-        "reads beside writes",
-        "shutdowns",
-        "drops",
-        "checkpoints that a reader kept from their end",
-    ];
-    for what in done {
-        assert!(counts.contains_key(what), "{what}: nothing of it was tested");
+    // A handful, asked for by hand, has not room for everything.
+    if cases >= 100 {
+        for point in POINTS.into_iter().chain(["open_writer"]) {
+            assert!(fired.contains_key(point), "{point} was never hit");
+        }
+        for what in DONE {
+            assert!(counts.contains_key(what), "{what}: nothing of it was tested");
+        }
     }
     scenario.teardown();
 }

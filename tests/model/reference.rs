@@ -8,13 +8,17 @@ use actix_sqlite::{IdempotencyKey, Statement, StatementResult, Value, params};
 pub(crate) const SCHEMA: &[&str] = &[
     "CREATE TABLE t (id INTEGER PRIMARY KEY, k INTEGER UNIQUE, v INTEGER NOT NULL CHECK (v < 100))",
     "CREATE TABLE child (id INTEGER PRIMARY KEY, parent INTEGER REFERENCES t DEFERRABLE INITIALLY DEFERRED)",
-    "CREATE TABLE rolls_back (n)",
-    "CREATE TRIGGER rolls_back AFTER INSERT ON rolls_back BEGIN SELECT RAISE(ROLLBACK, 'back it rolls'); END",
+    "CREATE TABLE guarded (n)",
 ];
+
+/// Fails whoever inserts there, and everybody in the same transaction. Where there is no trigger at all, the database
+/// looks less closely at what failed, so it is not always there.
+pub(crate) const GUARD: &str =
+    "CREATE TRIGGER guard BEFORE INSERT ON guarded BEGIN SELECT RAISE(ROLLBACK, 'back it rolls'); END";
 
 /// All that is stored, in one query: one snapshot.
 pub(crate) const EVERYTHING: &str = "SELECT 0, id, k, v FROM t UNION ALL SELECT 1, id, parent, 0 FROM child
-    UNION ALL SELECT 2, n, 0, 0 FROM rolls_back ORDER BY 1, 2";
+    UNION ALL SELECT 2, rowid, n, 0 FROM guarded ORDER BY 1, 2";
 
 /// A row of [`EVERYTHING`].
 pub(crate) type Stored = (i64, i64, i64, i64);
@@ -48,7 +52,7 @@ pub(crate) enum Op {
     Delete { k: i64 },
     Child { parent: i64 },
     DeleteChildren { parent: i64 },
-    RaiseRollback,
+    Guarded,
     NoSuchTable,
     Commit,
     Read,
@@ -87,10 +91,13 @@ struct Tables {
     t: BTreeMap<i64, (i64, i64)>,
     /// By id: the parent.
     child: BTreeMap<i64, i64>,
+    /// How many rows.
+    guarded: i64,
+    has_guard: bool,
 }
 
 /// The model.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Reference {
     tables: Tables,
     keys: BTreeMap<u8, (Body, Vec<StatementResult>)>,
@@ -101,6 +108,10 @@ type Ran = Result<StatementResult, &'static str>;
 const VIOLATED: &str = "constraint_violation";
 
 impl Reference {
+    pub(crate) fn new(has_guard: bool) -> Self {
+        Self { tables: Tables { has_guard, ..Tables::default() }, keys: BTreeMap::new() }
+    }
+
     /// Runs a write, and says what its caller has to be told.
     pub(crate) fn write(&mut self, write: &Write) -> Expected {
         if write.late {
@@ -129,7 +140,8 @@ impl Reference {
     /// The rows of [`EVERYTHING`].
     pub(crate) fn stored(&self) -> Vec<Stored> {
         let t = self.tables.t.iter().map(|(id, (k, v))| (0, *id, *k, *v));
-        t.chain(self.tables.child.iter().map(|(id, parent)| (1, *id, *parent, 0))).collect()
+        let child = self.tables.child.iter().map(|(id, parent)| (1, *id, *parent, 0));
+        t.chain(child).chain((1..=self.tables.guarded).map(|id| (2, id, 1, 0))).collect()
     }
 
     /// Each key that was used, and for what.
@@ -174,7 +186,12 @@ impl Tables {
                 let rows_affected = u64::try_from(before - self.child.len()).unwrap();
                 Ok(StatementResult { rows_affected, ..Default::default() })
             }
-            Op::RaiseRollback => Err(VIOLATED),
+            Op::Guarded if self.has_guard => Err(VIOLATED),
+            Op::Guarded => {
+                self.guarded += 1;
+                let last_insert_rowid = Some(self.guarded);
+                Ok(StatementResult { rows_affected: 1, last_insert_rowid, ..Default::default() })
+            }
             Op::NoSuchTable => Err("invalid_sql"),
             Op::Commit => Err("forbidden_sql"),
             Op::Read => {
@@ -282,7 +299,7 @@ impl Op {
             Self::DeleteChildren { parent } => {
                 ("DELETE FROM child WHERE parent = ?1", params![*parent]).into()
             }
-            Self::RaiseRollback => "INSERT INTO rolls_back VALUES (1)".into(),
+            Self::Guarded => "INSERT INTO guarded VALUES (1)".into(),
             Self::NoSuchTable => "INSERT INTO nowhere VALUES (1)".into(),
             Self::Commit => "COMMIT".into(),
             Self::Read => "SELECT id, k, v FROM t ORDER BY id".into(),

@@ -68,6 +68,8 @@ pub(crate) struct Setup {
     /// The log is checkpointed, and truncated, after each commit.
     pub(crate) checkpoint_always: bool,
     pub(crate) readers: usize,
+    /// The schema has a trigger.
+    pub(crate) has_guard: bool,
 }
 
 /// What the model knows after a step.
@@ -86,11 +88,11 @@ impl ReferenceStateMachine for Known {
     type Transition = Step;
 
     fn init_state() -> BoxedStrategy<Self> {
-        let setup = (select(vec![1000, 5, 2, 1]), any::<bool>(), 1_usize..=2);
+        let setup = (select(vec![1000, 5, 2, 1]), any::<bool>(), 1_usize..=2, any::<bool>());
         setup
-            .prop_map(|(max_batch_writes, checkpoint_always, readers)| Self {
-                setup: Setup { max_batch_writes, checkpoint_always, readers },
-                reference: Reference::default(),
+            .prop_map(|(max_batch_writes, checkpoint_always, readers, has_guard)| Self {
+                setup: Setup { max_batch_writes, checkpoint_always, readers, has_guard },
+                reference: Reference::new(has_guard),
                 expected: Vec::new(),
                 visible: Vec::new(),
             })
@@ -197,7 +199,7 @@ fn op() -> BoxedStrategy<Op> {
         4 => k().prop_map(|k| Op::Delete { k }),
         2 => (1_i64..9).prop_map(|parent| Op::Child { parent }),
         2 => (1_i64..9).prop_map(|parent| Op::DeleteChildren { parent }),
-        1 => Just(Op::RaiseRollback),
+        1 => Just(Op::Guarded),
         1 => Just(Op::NoSuchTable),
         1 => Just(Op::Commit),
         1 => Just(Op::Read),
