@@ -78,6 +78,8 @@ fn after_a_thousand_panics_each_acknowledged_write_is_there_exactly_once() {
         for (point, _) in PERCENT {
             fail::remove(point);
         }
+        until("it runs again", || database.status().state == State::Running).await;
+        until("no thread is lost and none is left over", || all_there(READERS)).await;
         let fired = *fired.lock().unwrap();
         let acknowledged: usize = callers.iter().map(|told| told.acknowledged.len()).sum();
         let failed: Vec<_> = callers.iter().flat_map(|told| told.failed.values()).collect();
@@ -101,8 +103,6 @@ fn after_a_thousand_panics_each_acknowledged_write_is_there_exactly_once() {
         assert!(failed.iter().all(|code| **code == "panicked"), "{failed:?}");
         assert!(acknowledged > failed.len() * 10, "most writes survive");
         assert!(silence < Duration::from_secs(1), "{silence:?}");
-        until("it runs again", || database.status().state == State::Running).await;
-        until("no thread is lost and none is left over", || all_there(READERS)).await;
         assert_file_agrees(&place, &database, &callers).await;
         assert!(database.shutdown().await.closed);
         until("all threads have ended", || threads(LIBRARY).is_none_or(|names| names.is_empty())).await;

@@ -252,8 +252,9 @@ fn many_old_keys_are_forgotten_a_few_at_a_time_while_writes_go_on() {
         settings.database.idempotency_max_keys = NonZeroUsize::new(500).unwrap();
     };
     let by_age = |_: &mut Settings| ();
-    let ways: [(&str, i64, fn(&mut Settings)); 2] = [("age", 2 * DAY, by_age), ("count", DAY / 2, by_count)];
-    for (way, age, settings) in ways {
+    for (way, age, settings) in
+        [("age", 2 * DAY, by_age as fn(&mut Settings)), ("count", DAY / 2, by_count as fn(&mut Settings))]
+    {
         run(async {
             let place = Place::new();
             let database = place.open(settings).await;
