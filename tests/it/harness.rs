@@ -25,6 +25,14 @@ impl Place {
         Self { directory: tempfile::tempdir().unwrap() }
     }
 
+    /// On a disk in memory if there is one, for tests that are not about what survives a power loss.
+    #[allow(dead_code, reason = "for the tests that open a file a thousand times")]
+    pub(crate) fn in_memory() -> Self {
+        let memory = std::path::Path::new("/dev/shm");
+        let directory = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+        Self { directory: directory.unwrap() }
+    }
+
     pub(crate) fn path(&self) -> PathBuf {
         self.join("test.db")
     }

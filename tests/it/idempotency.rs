@@ -1,11 +1,14 @@
 //! Exactly once with a key: however often it is sent, one write and one receipt.
 
 use std::num::NonZeroUsize;
+use std::time::{Duration, Instant};
 
-use actix_sqlite::{Execute, Outcome, Transaction, params};
+use actix_sqlite::{
+    Execute, Keyed, Outcome, Settings, Transaction, TransactionReceipt, Write, WriteError, params,
+};
 use futures_util::future::join_all;
 
-use crate::harness::{Gate, Place, all, integers, key, run, run_all, unwrap_all};
+use crate::harness::{Gate, Place, SOON, all, integers, key, run, run_all, unwrap_all};
 
 const TABLE: &str = "CREATE TABLE t (id INTEGER PRIMARY KEY, x UNIQUE)";
 
@@ -243,4 +246,100 @@ fn old_keys_are_forgotten_and_may_be_used_again() {
         let error = database.execute(insert("c").idempotency_key(key("young"))).await.unwrap_err();
         assert_eq!(error.code(), "idempotency_conflict");
     });
+}
+
+/// A write of an application's own.
+#[derive(Clone)]
+struct Add(&'static str);
+
+impl Write for Add {
+    type Reply = i64;
+
+    fn into_transaction(self) -> Result<Transaction, WriteError> {
+        Ok(Transaction::new().then(("INSERT INTO t (x) VALUES (?1)", [self.0])))
+    }
+
+    fn reply(committed: TransactionReceipt) -> i64 {
+        committed.results[0].last_insert_rowid.unwrap()
+    }
+}
+
+#[test]
+fn a_typed_write_has_a_key_like_any_other() {
+    run(async {
+        let place = Place::new();
+        let database = place.open(|_| ()).await;
+        run_all(&database, &[TABLE, "INSERT INTO t (x) VALUES ('before')"]).await;
+        let keyed = |x| Keyed { write: Add(x), key: key("one") };
+        let id = database.send(keyed("a")).await.unwrap();
+        assert_eq!(database.send(keyed("a")).await.unwrap(), id);
+        assert!(database.shutdown().await.closed);
+        let database = place.open(|_| ()).await;
+        assert_eq!(database.send(keyed("a")).await.unwrap(), id);
+        assert_eq!(database.send(keyed("b")).await.unwrap_err().code(), "idempotency_conflict");
+        // What it says is what counts, not what it is called.
+        let same = Execute::new("INSERT INTO t (x) VALUES (?1)").params(["a"]).idempotency_key(key("one"));
+        assert_eq!(database.execute(same).await.unwrap().last_insert_rowid, Some(id));
+        assert_eq!(integers(&database, "SELECT count(*) FROM t").await, [2]);
+    });
+}
+
+/// However many there are, each batch pays for a few: nobody waits long, and no young key is lost.
+#[test]
+fn many_old_keys_are_forgotten_a_few_at_a_time_while_writes_go_on() {
+    const OLD: u32 = 10_000;
+    /// After one batch no more are forgotten than this.
+    const AT_ONCE: u32 = 2_000;
+    const DAY: i64 = 86_400;
+    let by_count = |settings: &mut Settings| {
+        settings.database.idempotency_max_keys = NonZeroUsize::new(500).unwrap();
+    };
+    let by_age = |_: &mut Settings| ();
+    for (way, age, settings) in
+        [("age", 2 * DAY, by_age as fn(&mut Settings)), ("count", DAY / 2, by_count as fn(&mut Settings))]
+    {
+        run(async {
+            let place = Place::new();
+            let database = place.open(settings).await;
+            run_all(&database, &[TABLE]).await;
+            assert!(database.shutdown().await.closed);
+            let conn = place.raw();
+            let fill = "INSERT INTO _actix_sqlite_idempotency
+                WITH RECURSIVE old(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM old WHERE n < ?1)
+                SELECT 'old ' || n, x'00', '{}', unixepoch() - ?2 FROM old";
+            conn.execute(fill, (OLD, age)).unwrap();
+            let old_keys = || -> u32 {
+                let count = "SELECT count(*) FROM _actix_sqlite_idempotency WHERE key LIKE 'old %'";
+                conn.query_row(count, [], |row| row.get(0)).unwrap()
+            };
+            let database = place.open(settings).await;
+            let (begun, mut longest, mut receipts) = (Instant::now(), Duration::ZERO, Vec::new());
+            let keyed = |n: usize| insert(&n.to_string()).idempotency_key(key(&format!("young {n}")));
+            while receipts.len() < 100 || (way == "age" && old_keys() > 0) {
+                assert!(begun.elapsed() < SOON, "{way}: {} are left", old_keys());
+                let sent = Instant::now();
+                receipts.push(database.execute(keyed(receipts.len())).await.unwrap());
+                longest = longest.max(sent.elapsed());
+                // It cleans up after it has answered, so the last batch may not be counted yet.
+                let forgotten = u64::from(OLD - old_keys());
+                let batches = database.status().writer.batches + 1;
+                assert!(
+                    forgotten <= batches * u64::from(AT_ONCE),
+                    "{way}: {forgotten} after {batches} batches"
+                );
+            }
+            let again = all(&database, (0..receipts.len()).map(keyed)).await;
+            for (again, receipt) in again.into_iter().zip(&receipts) {
+                assert_eq!(&again.unwrap(), receipt, "{way}: a young key is kept");
+            }
+            assert!(database.shutdown().await.closed);
+            println!(
+                "{way}: {} old keys left after {} writes, longest {longest:?}",
+                old_keys(),
+                receipts.len()
+            );
+            assert!(longest < Duration::from_secs(1), "{way}: a write waited for {longest:?}");
+            assert!(old_keys() <= 500, "{way}");
+        });
+    }
 }

@@ -102,3 +102,15 @@ pub(crate) fn memory(process: u32, name: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
     Some(line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()? * 1024)
 }
+
+/// The names of this process's threads that begin so, as Linux cuts them (after 15 bytes), in order; `None` on other
+/// systems.
+pub(crate) fn threads(beginning: &str) -> Option<Vec<String>> {
+    let threads = std::fs::read_dir("/proc/self/task").ok()?;
+    // A thread that ends meanwhile has no name.
+    let names = threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("comm")).ok());
+    let mut names: Vec<_> =
+        names.map(|name| name.trim_end().to_owned()).filter(|name| name.starts_with(beginning)).collect();
+    names.sort();
+    Some(names)
+}

@@ -1,0 +1,313 @@
+//! What the database has to do, without a database: two tables and the idempotency keys, in memory. Says of each write
+//! which receipt or error it has to get, and what is stored then.
+
+use std::collections::BTreeMap;
+
+use actix_sqlite::{IdempotencyKey, Statement, StatementResult, Value, params};
+
+pub(crate) const SCHEMA: &[&str] = &[
+    "CREATE TABLE t (id INTEGER PRIMARY KEY, k INTEGER UNIQUE, v INTEGER NOT NULL CHECK (v < 100))",
+    "CREATE TABLE child (id INTEGER PRIMARY KEY, parent INTEGER REFERENCES t DEFERRABLE INITIALLY DEFERRED)",
+    "CREATE TABLE guarded (n)",
+];
+
+/// Fails whoever inserts there, and everybody in the same transaction. Where there is no trigger at all, the database
+/// looks less closely at what failed, so it is not always there.
+pub(crate) const GUARD: &str =
+    "CREATE TRIGGER guard BEFORE INSERT ON guarded BEGIN SELECT RAISE(ROLLBACK, 'back it rolls'); END";
+
+/// All that is stored, in one query: one snapshot.
+pub(crate) const EVERYTHING: &str = "SELECT 0, id, k, v FROM t UNION ALL SELECT 1, id, parent, 0 FROM child
+    UNION ALL SELECT 2, rowid, n, 0 FROM guarded ORDER BY 1, 2";
+
+/// A row of [`EVERYTHING`].
+pub(crate) type Stored = (i64, i64, i64, i64);
+
+/// What a statement that violates a constraint does, in SQLite's words.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Or {
+    Abort,
+    Fail,
+    Rollback,
+    Ignore,
+}
+
+impl Or {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Abort => "ABORT",
+            Self::Fail => "FAIL",
+            Self::Rollback => "ROLLBACK",
+            Self::Ignore => "IGNORE",
+        }
+    }
+}
+
+/// A statement that the model understands.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Op {
+    Insert { or: Or, rows: Vec<(i64, Option<i64>)> },
+    Upsert { k: i64, v: i64 },
+    Add { or: Or, from: i64, n: i64 },
+    Delete { k: i64 },
+    Child { parent: i64 },
+    DeleteChildren { parent: i64 },
+    Guarded,
+    NoSuchTable,
+    Commit,
+    Read,
+}
+
+/// What a write says: the same statements are the same write under a key, sent alone or as a transaction.
+pub(crate) type Body = Vec<Op>;
+
+/// A write that a caller sends.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Write {
+    pub(crate) body: Body,
+    pub(crate) key: Option<u8>,
+    /// Its time is up before it is sent.
+    pub(crate) late: bool,
+}
+
+/// What the caller has to be told.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Expected {
+    /// If `again`, the receipt is the one that its key got before, the number of the commit included.
+    Committed { results: Vec<StatementResult>, again: bool },
+    /// `index`: the statement that is named, if one is.
+    Failed { code: &'static str, index: Option<usize> },
+}
+
+impl Expected {
+    fn failed(code: &'static str) -> Self {
+        Self::Failed { code, index: None }
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Tables {
+    /// By id: k and v.
+    t: BTreeMap<i64, (i64, i64)>,
+    /// By id: the parent.
+    child: BTreeMap<i64, i64>,
+    /// How many rows.
+    guarded: i64,
+    has_guard: bool,
+}
+
+/// The model.
+#[derive(Debug, Clone)]
+pub(crate) struct Reference {
+    tables: Tables,
+    keys: BTreeMap<u8, (Body, Vec<StatementResult>)>,
+}
+
+type Ran = Result<StatementResult, &'static str>;
+
+const VIOLATED: &str = "constraint_violation";
+
+impl Reference {
+    pub(crate) fn new(has_guard: bool) -> Self {
+        Self { tables: Tables { has_guard, ..Tables::default() }, keys: BTreeMap::new() }
+    }
+
+    /// Runs a write, and says what its caller has to be told.
+    pub(crate) fn write(&mut self, write: &Write) -> Expected {
+        if write.late {
+            return Expected::failed("deadline_passed");
+        }
+        let known = write.key.and_then(|key| self.keys.get(&key));
+        match known {
+            Some((body, results)) if *body == write.body => {
+                return Expected::Committed { results: results.clone(), again: true };
+            }
+            Some(_) => return Expected::failed("idempotency_conflict"),
+            None => {}
+        }
+        match self.tables.run_all(&write.body) {
+            Ok((tables, results)) => {
+                self.tables = tables;
+                if let Some(key) = write.key {
+                    self.keys.insert(key, (write.body.clone(), results.clone()));
+                }
+                Expected::Committed { results, again: false }
+            }
+            Err(failed) => failed,
+        }
+    }
+
+    /// The rows of [`EVERYTHING`].
+    pub(crate) fn stored(&self) -> Vec<Stored> {
+        let t = self.tables.t.iter().map(|(id, (k, v))| (0, *id, *k, *v));
+        let child = self.tables.child.iter().map(|(id, parent)| (1, *id, *parent, 0));
+        t.chain(child).chain((1..=self.tables.guarded).map(|id| (2, id, 1, 0))).collect()
+    }
+
+    /// Each key that was used, and for what.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = (u8, &Body)> {
+        self.keys.iter().map(|(key, (body, _))| (*key, body))
+    }
+}
+
+impl Tables {
+    fn run_all(&self, body: &Body) -> Result<(Self, Vec<StatementResult>), Expected> {
+        let mut after = self.clone();
+        let mut results = Vec::new();
+        for (index, op) in body.iter().enumerate() {
+            // Only where there are several is one of them named.
+            let named = (body.len() > 1).then_some(index);
+            results.push(after.run(op).map_err(|code| Expected::Failed { code, index: named })?);
+        }
+        let orphaned = after.child.values().any(|parent| !after.t.contains_key(parent));
+        if orphaned { Err(Expected::failed(VIOLATED)) } else { Ok((after, results)) }
+    }
+
+    /// What is left of the tables after an error does not matter.
+    fn run(&mut self, op: &Op) -> Ran {
+        match op {
+            Op::Insert { or, rows } => self.insert(*or, rows),
+            Op::Upsert { k, v } => self.upsert(*k, *v),
+            Op::Add { or, from, n } => self.add(*or, *from, *n),
+            Op::Delete { k } => {
+                let found = self.id_of(*k);
+                found.and_then(|id| self.t.remove(&id));
+                let rows = found.into_iter().map(|id| vec![id.into()]).collect();
+                Ok(StatementResult { columns: columns(&["id"]), ..changed(rows) })
+            }
+            Op::Child { parent } => {
+                let id = next(&self.child);
+                self.child.insert(id, *parent);
+                Ok(StatementResult { rows_affected: 1, last_insert_rowid: Some(id), ..Default::default() })
+            }
+            Op::DeleteChildren { parent } => {
+                let before = self.child.len();
+                self.child.retain(|_, of| of != parent);
+                let rows_affected = u64::try_from(before - self.child.len()).unwrap();
+                Ok(StatementResult { rows_affected, ..Default::default() })
+            }
+            Op::Guarded if self.has_guard => Err(VIOLATED),
+            Op::Guarded => {
+                self.guarded += 1;
+                let last_insert_rowid = Some(self.guarded);
+                Ok(StatementResult { rows_affected: 1, last_insert_rowid, ..Default::default() })
+            }
+            Op::NoSuchTable => Err("invalid_sql"),
+            Op::Commit => Err("forbidden_sql"),
+            Op::Read => {
+                let rows = self.t.iter().map(|(id, (k, v))| row(&[*id, *k, *v])).collect();
+                Ok(StatementResult { columns: columns(&["id", "k", "v"]), rows, ..Default::default() })
+            }
+        }
+    }
+
+    fn insert(&mut self, or: Or, rows: &[(i64, Option<i64>)]) -> Ran {
+        let mut inserted = Vec::new();
+        for (k, v) in rows {
+            match v {
+                Some(v) if *v < 100 && self.id_of(*k).is_none() => {
+                    let id = next(&self.t);
+                    self.t.insert(id, (*k, *v));
+                    inserted.push(id);
+                }
+                _ if or == Or::Ignore => {}
+                _ => return Err(VIOLATED),
+            }
+        }
+        let rows = inserted.iter().map(|id| row(&[*id])).collect();
+        let last_insert_rowid = inserted.last().copied();
+        Ok(StatementResult { columns: columns(&["id"]), last_insert_rowid, ..changed(rows) })
+    }
+
+    fn upsert(&mut self, k: i64, v: i64) -> Ran {
+        if v >= 100 {
+            return Err(VIOLATED);
+        }
+        let found = self.id_of(k);
+        let id = found.unwrap_or_else(|| next(&self.t));
+        let stored = self.t.entry(id).or_insert((k, 0));
+        stored.1 += v;
+        if stored.1 >= 100 {
+            return Err(VIOLATED);
+        }
+        let rows = vec![row(&[id, k, stored.1])];
+        let last_insert_rowid = found.is_none().then_some(id);
+        Ok(StatementResult { columns: columns(&["id", "k", "v"]), last_insert_rowid, ..changed(rows) })
+    }
+
+    fn add(&mut self, or: Or, from: i64, n: i64) -> Ran {
+        let mut rows = Vec::new();
+        for (id, (k, v)) in &mut self.t {
+            if *k < from {
+                continue;
+            }
+            if *v + n < 100 {
+                *v += n;
+                rows.push(row(&[*id, *v]));
+            } else if or != Or::Ignore {
+                return Err(VIOLATED);
+            }
+        }
+        Ok(StatementResult { columns: columns(&["id", "v"]), ..changed(rows) })
+    }
+
+    fn id_of(&self, k: i64) -> Option<i64> {
+        self.t.iter().find(|(_, (of, _))| *of == k).map(|(id, _)| *id)
+    }
+}
+
+/// The rowid that SQLite gives.
+fn next<T>(rows: &BTreeMap<i64, T>) -> i64 {
+    rows.last_key_value().map_or(1, |(id, _)| id + 1)
+}
+
+fn row(values: &[i64]) -> Vec<Value> {
+    values.iter().map(|value| Value::Integer(*value)).collect()
+}
+
+fn columns(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+/// The result of a statement that returns each row it changed.
+fn changed(rows: Vec<Vec<Value>>) -> StatementResult {
+    StatementResult { rows_affected: u64::try_from(rows.len()).unwrap(), rows, ..Default::default() }
+}
+
+impl Op {
+    pub(crate) fn statement(&self) -> Statement {
+        match self {
+            Self::Insert { or, rows } => {
+                let values = vec!["(?, ?)"; rows.len()].join(", ");
+                let sql = format!("INSERT OR {} INTO t (k, v) VALUES {values} RETURNING id", or.name());
+                let params: Vec<Value> =
+                    rows.iter().flat_map(|(k, v)| [Some(*k), *v]).map(Value::from).collect();
+                Statement::new(sql).params(params)
+            }
+            Self::Upsert { k, v } => {
+                let sql = "INSERT INTO t (k, v) VALUES (?1, ?2)
+                    ON CONFLICT (k) DO UPDATE SET v = v + excluded.v RETURNING id, k, v";
+                (sql, params![*k, *v]).into()
+            }
+            Self::Add { or, from, n } => {
+                // The sign keeps the index out of it: rows are visited, and returned, by id.
+                let sql = format!("UPDATE OR {} t SET v = v + ?2 WHERE +k >= ?1 RETURNING id, v", or.name());
+                (sql, params![*from, *n]).into()
+            }
+            Self::Delete { k } => ("DELETE FROM t WHERE k = ?1 RETURNING id", params![*k]).into(),
+            Self::Child { parent } => ("INSERT INTO child (parent) VALUES (?1)", params![*parent]).into(),
+            Self::DeleteChildren { parent } => {
+                ("DELETE FROM child WHERE parent = ?1", params![*parent]).into()
+            }
+            Self::Guarded => "INSERT INTO guarded VALUES (1)".into(),
+            Self::NoSuchTable => "INSERT INTO nowhere VALUES (1)".into(),
+            Self::Commit => "COMMIT".into(),
+            Self::Read => "SELECT id, k, v FROM t ORDER BY id".into(),
+        }
+    }
+}
+
+/// The key of this number.
+pub(crate) fn key(number: u8) -> IdempotencyKey {
+    IdempotencyKey::new(format!("key {number}")).unwrap()
+}
