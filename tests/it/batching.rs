@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use actix_sqlite::{Database, Execute, FlushReason, Linger, params};
 use bytesize::ByteSize;
 
-use crate::harness::{Place, all, integers, run, soon};
+use crate::harness::{Place, all, integers, run, soon, until};
 
 const TABLE: &str = "CREATE TABLE t (id INTEGER PRIMARY KEY, x)";
 
