@@ -12,13 +12,14 @@ use tokio::sync::{mpsc, oneshot};
 use crate::engine::WriteOutcome;
 use crate::error::{ReadError, Refusal, WriteError};
 use crate::message::{ReadRequest, Rows, Value, WriteRequest};
-use crate::policy::RefusedBecause;
+use crate::policy::{Lane, RefusedBecause};
 use crate::queue::Queued;
 
 /// A write that waits for its turn.
 pub(crate) struct WriteTicket {
     pub(crate) request: WriteRequest,
     reply: oneshot::Sender<WriteAnswer>,
+    lane: Lane,
     limit: Option<TimeLimit>,
     size: usize,
     /// Writers that panicked with this in hand.
@@ -34,11 +35,12 @@ pub(crate) struct WriteAnswer {
 impl WriteTicket {
     pub(crate) fn new(
         request: WriteRequest,
+        lane: Lane,
         limit: Option<TimeLimit>,
     ) -> (Self, oneshot::Receiver<WriteAnswer>) {
         let (reply, answer) = oneshot::channel();
         let size = request.size();
-        (Self { request, reply, limit, size, crashes: 0 }, answer)
+        (Self { request, reply, lane, limit, size, crashes: 0 }, answer)
     }
 
     /// A caller that left in the meantime gets nothing, and that is all right.
@@ -127,6 +129,10 @@ impl Queued for WriteTicket {
 
     fn is_urgent(&self) -> bool {
         self.request.is_flush
+    }
+
+    fn lane(&self) -> Lane {
+        self.lane
     }
 }
 

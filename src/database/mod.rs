@@ -29,7 +29,7 @@ use crate::message::{
     CommitSeq, Committed, Execute, Extent, Query, QueryOne, Read, ReadRequest, Receipt, Row, Rows,
     Transaction, TransactionReceipt, Write, WriteRequest,
 };
-use crate::policy::{Overflow, RefusedBecause};
+use crate::policy::{Lane, Overflow, RefusedBecause};
 use crate::queue::Pushed;
 use crate::settings::Settings;
 use crate::stats;
@@ -147,16 +147,23 @@ impl Database {
         stream.begin().await
     }
 
-    /// Returns when every write that was queued before is committed or has failed; a batch that waits for company is
-    /// committed at once.
+    /// Returns when every write that was queued before, in either lane, is committed or has failed; a batch that waits for
+    /// company is committed at once.
     ///
     /// # Errors
     /// [`WriteError`] if the database is closed or failed.
     pub async fn flush(&self) -> Result<CommitSeq, WriteError> {
-        self.push_write(WriteRequest::flush(), None, Overflow::Wait)
-            .outcome()
-            .await
-            .map(|committed| committed.commit)
+        let (held, waiting) = self.inner.shared.intake.load();
+        let is_used = |lane| held[lane].items + waiting[lane] > 0;
+        let push = |lane| self.push_write(WriteRequest::flush(), lane, None, Overflow::Wait);
+        // A lane where nobody waits needs none; but for what the writer has in hand there has to be one somewhere.
+        let bulk = is_used(Lane::Bulk).then(|| push(Lane::Bulk));
+        let interactive = (bulk.is_none() || is_used(Lane::Interactive)).then(|| push(Lane::Interactive));
+        let mut last = CommitSeq::default();
+        for flush in bulk.into_iter().chain(interactive) {
+            last = last.max(flush.outcome().await?.commit);
+        }
+        Ok(last)
     }
 
     /// The number of the last COMMIT.
@@ -183,16 +190,18 @@ impl Database {
         let transaction = write.into_transaction()?;
         // A time beyond the end of the clock is no limit.
         let deadline = transaction.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        Ok(self.push_write(transaction.into(), deadline.map(TimeLimit::new), overflow))
+        let lane = transaction.lane;
+        Ok(self.push_write(transaction.into(), lane, deadline.map(TimeLimit::new), overflow))
     }
 
     fn push_write(
         &self,
         request: WriteRequest,
+        lane: Lane,
         limit: Option<TimeLimit>,
         overflow: Overflow,
     ) -> PendingWrite {
-        let (ticket, answer) = WriteTicket::new(request, limit.clone());
+        let (ticket, answer) = WriteTicket::new(request, lane, limit.clone());
         match self.inner.shared.intake.push(ticket, overflow) {
             Ok(Pushed::Entered) => PendingWrite { answer, limit, waiting: None },
             Ok(Pushed::Waiting(admitted)) => PendingWrite { answer, limit, waiting: Some(admitted) },
