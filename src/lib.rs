@@ -13,7 +13,8 @@
 //!
 //! - Acknowledged means committed.
 //! - A write that failed left nothing behind, and did its neighbours no harm.
-//! - Writes run in the order in which they entered the queue.
+//! - Writes run in the order in which they entered their lane of the queue. Between the lanes ([`Lane`]) there is no
+//!   order but that of turns: a caller who uses both waits for the one before sending the other, where it matters.
 //! - A [`WriteError`] says what became of the write: not executed, or (only if the storage keeps failing) unknown.
 //! - The queue belongs to the door: a writer that dies leaves it untouched, and gives back what it held.
 //! - Imports go one way: `main > cli, server > database > actors > engine > message`; `policy` knows only `std`; only
@@ -54,7 +55,7 @@ pub use message::{
     RetryDeadLetters, Row, RowRef, Rows, Statement, StatementResult, Transact, Transacted, Transaction,
     TransactionReceipt, Tx, Value, Write,
 };
-pub use policy::{FlushReason, Linger, Overflow, RestartPolicy};
+pub use policy::{FlushReason, Lane, Linger, Overflow, RestartPolicy};
 pub use settings::{Settings, SettingsError};
 pub use stats::{DatabaseStatus, QueueStatus, ReadersStatus, State, Status, WriterStatus};
 

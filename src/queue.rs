@@ -1,8 +1,11 @@
-//! The bounded FIFO between the door and an actor. It belongs to the door: an actor that dies leaves it untouched,
+//! The bounded queue between the door and an actor. It belongs to the door: an actor that dies leaves it untouched,
 //! and what the actor held goes back to its head.
 //!
 //! Callers push from any thread and never block; the actor's own thread waits in [`Queue::wait`]. A request that finds
 //! the queue full is refused or waits outside, in order, until the actor has taken something.
+//!
+//! It has two lanes, each a FIFO inside and outside, which take turns as `policy/lanes.rs` decides. What is all in one
+//! lane, such as queries, never meets a turn.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -10,7 +13,9 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use crate::policy::{Admission, AdmissionPolicy, Behind, Load, Overflow, RefusedBecause};
+use crate::policy::{
+    Admission, AdmissionPolicy, Behind, Lane, LanePolicy, Lanes, Load, Overflow, RefusedBecause,
+};
 
 /// What a queue has to know of what it holds.
 pub(crate) trait Queued {
@@ -21,6 +26,10 @@ pub(crate) trait Queued {
     /// Whether it ends the wait for others to come.
     fn is_urgent(&self) -> bool {
         false
+    }
+    /// Where it waits. Always the same.
+    fn lane(&self) -> Lane {
+        Lane::Interactive
     }
 }
 
@@ -44,15 +53,21 @@ pub(crate) enum Woken {
 pub(crate) struct Queue<T> {
     state: Mutex<State<T>>,
     ready: Condvar,
-    policy: AdmissionPolicy,
 }
 
 struct State<T> {
-    inside: VecDeque<T>,
-    bytes: usize,
-    outside: VecDeque<(T, oneshot::Sender<()>)>,
-    /// Length of `outside` at which it is next searched for abandoned requests.
-    sweep_at: usize,
+    /// They never change, and stand here because they decide on what is here.
+    admission: AdmissionPolicy,
+    turns: LanePolicy,
+    /// What a dead actor held. It had its turn and goes before both lanes, in the order in which it was taken: the search
+    /// for what kills an actor needs the requests together that died together.
+    given_back: VecDeque<T>,
+    inside: Lanes<VecDeque<T>>,
+    outside: Lanes<Outside<T>>,
+    /// What is inside each lane, with what was given back to it.
+    held: Lanes<Load>,
+    /// So many interactive requests were taken for which a bulk one had to wait.
+    in_a_row: usize,
     closed: Option<RefusedBecause>,
     /// How many threads sleep in [`Queue::wait`], and what they wait for: nobody is woken for less.
     sleepers: usize,
@@ -63,25 +78,35 @@ struct State<T> {
     urgent: bool,
 }
 
+/// Requests that wait to be let in, and where it is told.
+struct Outside<T> {
+    waiting: VecDeque<(T, oneshot::Sender<()>)>,
+    /// The length at which it is next searched for abandoned requests.
+    sweep_at: usize,
+}
+
 const FIRST_SWEEP: usize = 64;
 
 /// Any request at all.
 pub(crate) const ONE: Load = Load { items: 1, bytes: usize::MAX };
 
 impl<T: Queued> Queue<T> {
-    pub(crate) fn new(policy: AdmissionPolicy) -> Self {
+    pub(crate) fn new(admission: AdmissionPolicy, turns: LanePolicy) -> Self {
         let state = State {
-            inside: VecDeque::new(),
-            bytes: 0,
-            outside: VecDeque::new(),
-            sweep_at: FIRST_SWEEP,
+            admission,
+            turns,
+            given_back: VecDeque::new(),
+            inside: Lanes::default(),
+            outside: Lanes { interactive: Outside::new(), bulk: Outside::new() },
+            held: Lanes::default(),
+            in_a_row: 0,
             closed: None,
             sleepers: 0,
             waking: 0,
             wanted: Load::default(),
             urgent: false,
         };
-        Self { state: Mutex::new(state), ready: Condvar::new(), policy }
+        Self { state: Mutex::new(state), ready: Condvar::new() }
     }
 
     /// No code that can panic runs under the lock, so a poisoned one is still consistent.
@@ -95,23 +120,25 @@ impl<T: Queued> Queue<T> {
         if let Some(because) = state.closed {
             return Err((item, because));
         }
-        let held = Load { items: state.inside.len(), bytes: state.bytes };
-        match self.policy.decide(held, item.size(), !state.outside.is_empty(), overflow) {
+        let lane = item.lane();
+        let others_waiting = !state.would_be_first_outside(lane);
+        match state.admission.decide(&state.held, lane, item.size(), others_waiting, overflow) {
             Admission::Enter => {
                 state.enter(item);
                 self.wake_one(state);
                 Ok(Pushed::Entered)
             }
             Admission::Wait => {
-                state.sweep();
+                let outside = &mut state.outside[lane];
+                outside.sweep();
                 let (entered, told) = oneshot::channel();
-                state.outside.push_back((item, entered));
+                outside.waiting.push_back((item, entered));
                 self.wake_one(state);
                 Ok(Pushed::Waiting(told))
             }
             Admission::Refuse(because) => {
                 // It grows no fuller: whoever waits for more waits in vain.
-                state.urgent = !state.inside.is_empty();
+                state.urgent = !state.is_empty();
                 self.wake_one(state);
                 Err((item, because))
             }
@@ -120,15 +147,14 @@ impl<T: Queued> Queue<T> {
 
     /// The next request, if there is one.
     pub(crate) fn pop(&self) -> Option<T> {
-        let mut state = self.lock();
-        state.take(&self.policy)
+        self.lock().take()
     }
 
-    /// Moves requests from the head into `hand` as long as `more` says so; `more` is told what is behind.
+    /// Moves requests into `hand`, each in its turn, as long as `more` says so; `more` is told what is behind.
     pub(crate) fn take_while(&self, hand: &mut Vec<T>, mut more: impl FnMut(&[T], Behind) -> bool) {
         let mut state = self.lock();
         while more(hand, state.behind()) {
-            match state.take(&self.policy) {
+            match state.take() {
                 Some(item) => hand.push(item),
                 None => break,
             }
@@ -144,7 +170,7 @@ impl<T: Queued> Queue<T> {
                 return Woken::Ready;
             }
             if state.closed.is_some() {
-                return if state.inside.is_empty() { Woken::Finished } else { Woken::Ready };
+                return if state.is_empty() { Woken::Finished } else { Woken::Ready };
             }
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             if left.is_some_and(|left| left.is_zero()) {
@@ -177,13 +203,12 @@ impl<T: Queued> Queue<T> {
         }
     }
 
-    /// Puts back at the head, in their order, what an actor took and did not answer.
+    /// Puts back before all others, in their order, what an actor took and did not answer.
     pub(crate) fn give_back(&self, items: impl DoubleEndedIterator<Item = T>) {
         let mut state = self.lock();
         for item in items.rev() {
-            state.bytes += item.size();
-            state.urgent |= item.is_urgent();
-            state.inside.push_front(item);
+            state.count_in(&item);
+            state.given_back.push_front(item);
         }
         self.wake_one(state);
     }
@@ -199,59 +224,87 @@ impl<T: Queued> Queue<T> {
     /// Takes everything out, to be answered by the caller of this function.
     pub(crate) fn drain(&self) -> Vec<T> {
         let mut state = self.lock();
-        state.bytes = 0;
-        let mut items: Vec<T> = state.inside.drain(..).collect();
-        items.extend(state.outside.drain(..).map(|(item, _)| item));
+        state.held = Lanes::default();
+        let mut items = Vec::from(std::mem::take(&mut state.given_back));
+        for lane in [Lane::Interactive, Lane::Bulk] {
+            items.extend(state.inside[lane].drain(..));
+            items.extend(state.outside[lane].waiting.drain(..).map(|(item, _)| item));
+        }
         drop(state);
         self.ready.notify_all();
         items
     }
 
     /// How much is inside, and how many wait outside.
-    pub(crate) fn load(&self) -> (Load, usize) {
+    pub(crate) fn load(&self) -> (Lanes<Load>, Lanes<usize>) {
         let state = self.lock();
-        (Load { items: state.inside.len(), bytes: state.bytes }, state.outside.len())
+        (state.held, state.outside.map(|outside| outside.waiting.len()))
     }
 }
 
 impl<T: Queued> State<T> {
-    fn enter(&mut self, item: T) {
-        self.bytes += item.size();
-        self.urgent |= item.is_urgent();
-        self.inside.push_back(item);
+    fn is_empty(&self) -> bool {
+        self.held.all().items == 0
     }
 
     fn has(&self, wanted: Load) -> bool {
-        let enough = self.inside.len() >= wanted.items || self.bytes >= wanted.bytes;
-        !self.inside.is_empty() && (enough || self.urgent || !self.outside.is_empty())
+        let held = self.held.all();
+        let enough = held.items >= wanted.items || held.bytes >= wanted.bytes;
+        held.items > 0 && (enough || self.urgent || self.next_in(self.waiting()).is_some())
+    }
+
+    fn count_in(&mut self, item: &T) {
+        let held = &mut self.held[item.lane()];
+        held.items += 1;
+        held.bytes += item.size();
+        self.urgent |= item.is_urgent();
+    }
+
+    fn enter(&mut self, item: T) {
+        self.count_in(&item);
+        self.inside[item.lane()].push_back(item);
     }
 
     fn behind(&self) -> Behind {
-        match self.inside.front() {
+        let next = self.given_back.front().or_else(|| self.inside[self.next()?].front());
+        match next {
             Some(next) => Behind::Next(next.size()),
             None if self.closed.is_some() => Behind::Closed,
             None => Behind::Nothing,
         }
     }
 
-    fn take(&mut self, policy: &AdmissionPolicy) -> Option<T> {
-        let item = self.inside.pop_front()?;
-        self.bytes -= item.size();
-        self.let_in(policy);
-        self.urgent &= !self.inside.is_empty();
+    fn take(&mut self) -> Option<T> {
+        let item = self.given_back.pop_front().or_else(|| self.take_in_turn())?;
+        let held = &mut self.held[item.lane()];
+        held.items -= 1;
+        held.bytes -= item.size();
+        self.let_in();
+        self.urgent &= !self.is_empty();
         Some(item)
     }
 
+    fn take_in_turn(&mut self) -> Option<T> {
+        let lane = self.next()?;
+        let item = self.inside[lane].pop_front();
+        let bulk_waits = !self.inside.bulk.is_empty() || !self.outside.bulk.waiting.is_empty();
+        self.in_a_row = self.turns.in_a_row_after(self.in_a_row, lane, bulk_waits);
+        item
+    }
+
+    /// The lane whose turn it is.
+    fn next(&self) -> Option<Lane> {
+        self.turns.next(self.in_a_row, self.inside.map(|inside| !inside.is_empty()))
+    }
+
     /// Lets in from outside whoever fits now, in order.
-    fn let_in(&mut self, policy: &AdmissionPolicy) {
-        while let Some((next, _)) = self.outside.front() {
-            let held = Load { items: self.inside.len(), bytes: self.bytes };
-            let fits = next.is_abandoned()
-                || policy.decide(held, next.size(), false, Overflow::Wait) == Admission::Enter;
-            if !fits {
-                break;
+    fn let_in(&mut self) {
+        while let Some(lane) = self.next_in(self.waiting()) {
+            let Some((next, _)) = self.outside[lane].waiting.front() else { return };
+            if !next.is_abandoned() && !self.admission.fits(&self.held, lane, next.size()) {
+                return;
             }
-            if let Some((item, entered)) = self.outside.pop_front()
+            if let Some((item, entered)) = self.outside[lane].waiting.pop_front()
                 && !item.is_abandoned()
             {
                 self.enter(item);
@@ -261,111 +314,36 @@ impl<T: Queued> State<T> {
         }
     }
 
-    /// Drops abandoned requests outside, seldom enough to cost nothing on average.
+    fn waiting(&self) -> Lanes<bool> {
+        self.outside.map(|outside| !outside.waiting.is_empty())
+    }
+
+    /// The lane that is let in next, if these wait outside.
+    fn next_in(&self, waiting: Lanes<bool>) -> Option<Lane> {
+        self.turns.next_in(self.in_a_row, waiting, self.held.bulk.items > 0)
+    }
+
+    /// Whether a request that comes now overtakes nobody if it is let in.
+    fn would_be_first_outside(&self, lane: Lane) -> bool {
+        let mut waiting = self.waiting();
+        let is_first_of_lane = !std::mem::replace(&mut waiting[lane], true);
+        is_first_of_lane && self.next_in(waiting) == Some(lane)
+    }
+}
+
+impl<T: Queued> Outside<T> {
+    fn new() -> Self {
+        Self { waiting: VecDeque::new(), sweep_at: FIRST_SWEEP }
+    }
+
+    /// Drops abandoned requests, seldom enough to cost nothing on average.
     fn sweep(&mut self) {
-        if self.outside.len() >= self.sweep_at {
-            self.outside.retain(|(item, _)| !item.is_abandoned());
-            self.sweep_at = FIRST_SWEEP.max(self.outside.len() * 2);
+        if self.waiting.len() >= self.sweep_at {
+            self.waiting.retain(|(item, _)| !item.is_abandoned());
+            self.sweep_at = FIRST_SWEEP.max(self.waiting.len() * 2);
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::Duration;
-
-    #[derive(Debug, PartialEq)]
-    struct Item(usize, bool);
-
-    impl Queued for Item {
-        fn size(&self) -> usize {
-            10
-        }
-        fn is_abandoned(&self) -> bool {
-            self.1
-        }
-    }
-
-    fn queue(max_items: usize) -> Queue<Item> {
-        Queue::new(AdmissionPolicy { max_items, max_bytes: 1000 })
-    }
-
-    fn all(queue: &Queue<Item>) -> Vec<usize> {
-        std::iter::from_fn(|| queue.pop()).map(|item| item.0).collect()
-    }
-
-    #[test]
-    fn what_is_pushed_comes_out_in_order_through_inside_and_outside() {
-        let queue = queue(2);
-        let mut waiting: Vec<oneshot::Receiver<()>> = Vec::new();
-        for n in 0..6 {
-            match queue.push(Item(n, n == 4), Overflow::Wait).unwrap() {
-                Pushed::Entered => assert!(n < 2),
-                Pushed::Waiting(told) => waiting.push(told),
-            }
-        }
-        assert_eq!(queue.load(), (Load { items: 2, bytes: 20 }, 4));
-        assert!(waiting[0].try_recv().is_err(), "still outside");
-        assert_eq!(queue.pop(), Some(Item(0, false)));
-        assert!(waiting[0].try_recv().is_ok(), "let in as soon as there is room");
-        assert_eq!(all(&queue), [1, 2, 3, 5], "the abandoned one is gone");
-    }
-
-    #[test]
-    fn a_full_queue_refuses_if_told_so_and_gives_the_request_back() {
-        let queue = queue(1);
-        assert!(queue.push(Item(0, false), Overflow::Reject).is_ok());
-        assert_eq!(
-            queue.push(Item(1, false), Overflow::Reject).unwrap_err(),
-            (Item(1, false), RefusedBecause::QueueFull)
-        );
-    }
-
-    #[test]
-    fn what_a_dead_actor_held_goes_back_to_the_head_in_order() {
-        let queue = queue(10);
-        (0..5).for_each(|n| assert!(queue.push(Item(n, false), Overflow::Wait).is_ok()));
-        let mut hand = Vec::new();
-        queue.take_while(&mut hand, |hand, _| hand.len() < 3);
-        queue.give_back(hand.into_iter());
-        assert_eq!(all(&queue), [0, 1, 2, 3, 4]);
-        assert_eq!(queue.load().0, Load::default());
-    }
-
-    #[test]
-    fn a_closed_queue_takes_nothing_but_serves_what_it_has() {
-        let queue = queue(1);
-        (0..3).for_each(|n| assert!(queue.push(Item(n, false), Overflow::Wait).is_ok()));
-        queue.close(RefusedBecause::ShuttingDown);
-        assert_eq!(queue.push(Item(9, false), Overflow::Wait).unwrap_err().1, RefusedBecause::ShuttingDown);
-        assert_eq!(queue.wait(ONE, None), Woken::Ready);
-        assert_eq!(all(&queue), [0, 1, 2]);
-        assert_eq!(queue.wait(ONE, None), Woken::Finished);
-    }
-
-    #[test]
-    fn waiting_ends_when_its_time_is_up() {
-        let queue = queue(1);
-        assert_eq!(queue.wait(ONE, Some(Instant::now() + Duration::from_millis(2))), Woken::TimedOut);
-    }
-
-    #[test]
-    fn a_wait_for_many_is_ended_by_enough_requests_or_bytes() {
-        let queue = queue(3);
-        let many = |items, bytes| queue.wait(Load { items, bytes }, Some(Instant::now()));
-        (0..2).for_each(|n| assert!(queue.push(Item(n, false), Overflow::Wait).is_ok()));
-        assert_eq!(many(3, 1000), Woken::TimedOut);
-        assert_eq!(many(2, 1000), Woken::Ready);
-        assert_eq!(many(3, 20), Woken::Ready);
-        (0..2).for_each(|n| assert!(queue.push(Item(n, false), Overflow::Wait).is_ok()));
-        assert_eq!(many(100, 1000), Woken::Ready, "a full queue grows no fuller");
-    }
-
-    #[test]
-    fn the_abandoned_do_not_pile_up_outside() {
-        let queue = queue(1);
-        (0..10_000).for_each(|n| assert!(queue.push(Item(n, n > 0), Overflow::Wait).is_ok()));
-        assert!(queue.load().1 <= FIRST_SWEEP + 1, "{:?}", queue.load());
-    }
-}
+mod tests;

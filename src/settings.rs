@@ -113,18 +113,25 @@ pub enum Synchronous {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct QueueSettings {
-    /// How many writes it holds.
+    /// How many writes it holds. Bulk writes take at most half of it.
     pub max_writes: NonZeroUsize,
-    /// How many bytes of statements and parameters it holds.
+    /// How many bytes of statements and parameters it holds. Bulk writes take at most half of it, or one alone more.
     pub max_bytes: ByteSize,
     /// What becomes of a write that finds it full.
     #[serde(with = "OverflowName")]
     pub overflow: Overflow,
+    /// So many interactive writes are taken for each bulk one, while both wait.
+    pub interactive_weight: NonZeroUsize,
 }
 
 impl Default for QueueSettings {
     fn default() -> Self {
-        Self { max_writes: nonzero(10_000), max_bytes: ByteSize::mib(64), overflow: Overflow::Wait }
+        Self {
+            max_writes: nonzero(10_000),
+            max_bytes: ByteSize::mib(64),
+            overflow: Overflow::Wait,
+            interactive_weight: nonzero(8),
+        }
     }
 }
 

@@ -182,6 +182,10 @@ pub struct QueueStatus {
     pub bytes: usize,
     /// Requests that wait to be let in.
     pub waiting: usize,
+    /// Of the requests inside, those in the bulk lane; all queries are in the other one.
+    pub bulk_length: usize,
+    /// Of the requests that wait to be let in, those in the bulk lane.
+    pub bulk_waiting: usize,
     /// How many requests fit.
     pub max_length: usize,
     /// How many bytes fit.

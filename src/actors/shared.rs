@@ -1,5 +1,6 @@
 //! What the door and the actors share: the queues, the counts, and the news of state and commits.
 
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
@@ -8,7 +9,7 @@ use super::ticket::{ReadTicket, WriteTicket};
 use crate::engine::WriteOutcome;
 use crate::error::WriteError;
 use crate::message::{Burial, CommitSeq};
-use crate::policy::{AdmissionPolicy, RefusedBecause};
+use crate::policy::{AdmissionPolicy, LanePolicy, RefusedBecause};
 use crate::queue::Queue;
 use crate::settings::{self, Settings};
 use crate::stats::{self, State, Stats};
@@ -60,14 +61,21 @@ impl Shared {
     pub(crate) fn new(settings: &Settings, stats: Arc<Stats>) -> Self {
         let (queue, readers) = (&settings.queue, &settings.readers);
         Self {
-            intake: Queue::new(AdmissionPolicy {
-                max_items: queue.max_writes.get(),
-                max_bytes: settings::bytes(queue.max_bytes),
-            }),
-            reads: Queue::new(AdmissionPolicy {
-                max_items: readers.max_queue.get(),
-                max_bytes: settings::bytes(readers.max_queue_bytes),
-            }),
+            intake: Queue::new(
+                AdmissionPolicy {
+                    max_items: queue.max_writes.get(),
+                    max_bytes: settings::bytes(queue.max_bytes),
+                },
+                LanePolicy { interactive_weight: queue.interactive_weight },
+            ),
+            reads: Queue::new(
+                AdmissionPolicy {
+                    max_items: readers.max_queue.get(),
+                    max_bytes: settings::bytes(readers.max_queue_bytes),
+                },
+                // All queries are in one lane.
+                LanePolicy { interactive_weight: NonZeroUsize::MIN },
+            ),
             stats,
             health: watch::Sender::new(Health { state: State::Starting, reason: None }),
             last_commit: watch::Sender::new(CommitSeq::default()),

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::engine::WriteOutcome;
 use crate::error::{ReadError, Refusal, WriteError};
 use crate::message::{Burial, LeaseSeat, ReadRequest, Rows, Task, Value, WriteRequest};
-use crate::policy::RefusedBecause;
+use crate::policy::{Lane, RefusedBecause};
 use crate::queue::Queued;
 
 /// A write that waits for its turn.
@@ -20,6 +20,7 @@ pub(crate) struct WriteTicket {
     pub(crate) request: WriteRequest,
     /// None: nobody waits for it. If it fails it becomes a dead letter.
     reply: Option<oneshot::Sender<WriteAnswer>>,
+    lane: Lane,
     limit: Option<TimeLimit>,
     size: usize,
     /// Writers that panicked with this in hand.
@@ -35,15 +36,16 @@ pub(crate) struct WriteAnswer {
 impl WriteTicket {
     pub(crate) fn new(
         request: WriteRequest,
+        lane: Lane,
         limit: Option<TimeLimit>,
     ) -> (Self, oneshot::Receiver<WriteAnswer>) {
         let (reply, answer) = oneshot::channel();
-        (Self { reply: Some(reply), ..Self::unattended(request, limit) }, answer)
+        (Self { reply: Some(reply), ..Self::unattended(request, lane, limit) }, answer)
     }
 
-    pub(crate) fn unattended(request: WriteRequest, limit: Option<TimeLimit>) -> Self {
+    pub(crate) fn unattended(request: WriteRequest, lane: Lane, limit: Option<TimeLimit>) -> Self {
         let size = request.size();
-        Self { request, reply: None, limit, size, crashes: 0 }
+        Self { request, reply: None, lane, limit, size, crashes: 0 }
     }
 
     pub(crate) fn is_unattended(&self) -> bool {
@@ -151,6 +153,10 @@ impl Queued for WriteTicket {
     fn is_urgent(&self) -> bool {
         // A lease is the last of its batch.
         self.request.task.is_flush() || self.request.task.as_lease().is_some()
+    }
+
+    fn lane(&self) -> Lane {
+        self.lane
     }
 }
 

@@ -1,7 +1,9 @@
 //! The same door as an address, for code that would rather send messages: `Addr<DatabaseActor>`, `Recipient<Execute>`.
 //!
 //! While the queue is full (and `queue.overflow` is `wait`) the actor takes no further message, so its mailbox fills up
-//! and `send` waits: backpressure reaches the sender. `do_send` ignores mailbox bounds, as always in actix.
+//! and `send` waits: backpressure reaches the sender. `do_send` ignores mailbox bounds, as always in actix. A bulk write
+//! that waits holds the mailbox back as any other: who loads in bulk through an actor starts another one for it, of the
+//! same [`Database`].
 
 use actix::dev::{MessageResponse, OneshotSender};
 use actix::fut::wrap_future;
@@ -20,6 +22,9 @@ use crate::policy::RefusedBecause;
 use crate::stats::Status;
 
 /// A [`Database`] as an actor. It answers each message of the handle, and may be put into the system's registry.
+///
+/// Its mailbox is held back while a write waits to be let into the queue, so bulk writes ([`Execute::bulk`]) that are not
+/// to hold up interactive ones are sent to another actor of the same [`Database`].
 #[derive(Default)]
 pub struct DatabaseActor {
     /// `None` if the registry made it and nobody had put an opened one there.

@@ -10,7 +10,7 @@ use crate::message::{
     Committed, DeadLetter, Enqueued, ExpireDeadLetters, Expired, GetDeadLetters, Retried, RetryDeadLetters,
     Task, Write,
 };
-use crate::policy::{Overflow, RefusedBecause};
+use crate::policy::{Lane, Overflow, RefusedBecause};
 use crate::queue::Pushed;
 use crate::stats;
 
@@ -32,8 +32,8 @@ impl Database {
 
     /// The same at once; what is returned is told when a full queue has taken it.
     pub(super) fn submit_unattended(&self, write: impl Write) -> Result<Option<Admitted>, WriteError> {
-        let (request, limit) = super::request(write)?;
-        let ticket = WriteTicket::unattended(request, limit);
+        let (request, lane, limit) = super::request(write)?;
+        let ticket = WriteTicket::unattended(request, lane, limit);
         match self.inner.shared.intake.push(ticket, self.inner.settings.queue.overflow) {
             Ok(Pushed::Entered) => Ok(None),
             Ok(Pushed::Waiting(admitted)) => Ok(Some(admitted)),
@@ -78,7 +78,8 @@ impl Database {
     }
 
     async fn retry(&self, ids: &[i64], retried: &mut Retried) -> Result<(), WriteError> {
-        let one = |id: i64| self.push_write(Task::Retry(id).into(), None, Overflow::Wait).outcome();
+        let one =
+            |id: i64| self.push_write(Task::Retry(id).into(), Lane::Bulk, None, Overflow::Wait).outcome();
         let mut outcomes = stream::iter(ids.iter().copied().map(one)).buffered(AT_ONCE);
         while let Some(outcome) = outcomes.next().await {
             match outcome {
@@ -97,7 +98,10 @@ impl Database {
     /// # Errors
     /// [`WriteError`], as for [`Database::execute`].
     pub async fn expire_dead_letters(&self, expire: ExpireDeadLetters) -> Result<Expired, WriteError> {
-        let committed = self.push_write(Task::Expire(expire).into(), None, Overflow::Wait).outcome().await?;
+        let committed = self
+            .push_write(Task::Expire(expire).into(), Lane::Interactive, None, Overflow::Wait)
+            .outcome()
+            .await?;
         let expired = committed.results.iter().map(|result| result.rows_affected).sum();
         Ok(Expired { expired, commit: committed.commit })
     }

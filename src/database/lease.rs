@@ -14,6 +14,7 @@ use crate::message::{
     BeginLease, CommitSeq, Committed, LeaseHold, LeaseOrder, LeaseSeat, Rows, Statement, StatementResult,
     Task,
 };
+use crate::policy::Lane;
 
 /// A transaction that is run statement by statement, with the writer to itself: an interactive transaction.
 ///
@@ -46,7 +47,10 @@ impl Database {
         let (seat, hold) = LeaseSeat::new(begin.max_age);
         let limit = begin.timeout.and_then(super::time_limit);
         let overflow = self.inner.settings.queue.overflow;
-        PendingLease { write: self.push_write(Task::Lease(seat).into(), limit, overflow), hold }
+        PendingLease {
+            write: self.push_write(Task::Lease(seat).into(), Lane::Interactive, limit, overflow),
+            hold,
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::PoisonError;
 use super::{Database, PendingWrite};
 use crate::error::WriteError;
 use crate::message::{Abort, Returned, Task, Transact, Transacted, Tx};
+use crate::policy::Lane;
 
 impl Database {
     /// Runs logic as one transaction on the writer, in its turn among the other writes and isolated from them: it sees what
@@ -46,7 +47,10 @@ impl Database {
         Transact { logic, value }: Transact<T>,
     ) -> PendingLogic<T> {
         let overflow = self.inner.settings.queue.overflow;
-        PendingLogic { write: self.push_write(Task::Logic(logic).into(), None, overflow), value }
+        PendingLogic {
+            write: self.push_write(Task::Logic(logic).into(), Lane::Interactive, None, overflow),
+            value,
+        }
     }
 }
 

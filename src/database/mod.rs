@@ -33,7 +33,7 @@ use crate::message::{
     CommitSeq, Committed, Execute, Extent, Query, QueryOne, Read, ReadRequest, Receipt, Row, Rows, Task,
     Transaction, TransactionReceipt, Write, WriteRequest,
 };
-use crate::policy::{Overflow, RefusedBecause};
+use crate::policy::{Lane, Overflow, RefusedBecause};
 use crate::queue::Pushed;
 use crate::settings::Settings;
 use crate::stats;
@@ -152,16 +152,23 @@ impl Database {
         stream.begin().await
     }
 
-    /// Returns when every write that was queued before is committed or has failed; a batch that waits for company is
-    /// committed at once.
+    /// Returns when every write that was queued before, in either lane, is committed or has failed; a batch that waits for
+    /// company is committed at once.
     ///
     /// # Errors
     /// [`WriteError`] if the database is closed or failed.
     pub async fn flush(&self) -> Result<CommitSeq, WriteError> {
-        self.push_write(Task::Flush.into(), None, Overflow::Wait)
-            .outcome()
-            .await
-            .map(|committed| committed.commit)
+        let (held, waiting) = self.inner.shared.intake.load();
+        let is_used = |lane| held[lane].items + waiting[lane] > 0;
+        let push = |lane| self.push_write(Task::Flush.into(), lane, None, Overflow::Wait);
+        // A lane where nobody waits needs none; but for what the writer has in hand there has to be one somewhere.
+        let bulk = is_used(Lane::Bulk).then(|| push(Lane::Bulk));
+        let interactive = (bulk.is_none() || is_used(Lane::Interactive)).then(|| push(Lane::Interactive));
+        let mut last = CommitSeq::default();
+        for flush in bulk.into_iter().chain(interactive) {
+            last = last.max(flush.outcome().await?.commit);
+        }
+        Ok(last)
     }
 
     /// The number of the last COMMIT.
@@ -185,17 +192,18 @@ impl Database {
         write: impl Write,
         overflow: Overflow,
     ) -> Result<PendingWrite, WriteError> {
-        let (request, limit) = request(write)?;
-        Ok(self.push_write(request, limit, overflow))
+        let (request, lane, limit) = request(write)?;
+        Ok(self.push_write(request, lane, limit, overflow))
     }
 
     fn push_write(
         &self,
         request: WriteRequest,
+        lane: Lane,
         limit: Option<TimeLimit>,
         overflow: Overflow,
     ) -> PendingWrite {
-        let (ticket, answer) = WriteTicket::new(request, limit.clone());
+        let (ticket, answer) = WriteTicket::new(request, lane, limit.clone());
         match self.inner.shared.intake.push(ticket, overflow) {
             Ok(Pushed::Entered) => PendingWrite { answer, limit, waiting: None },
             Ok(Pushed::Waiting(admitted)) => PendingWrite { answer, limit, waiting: Some(admitted) },
@@ -260,11 +268,11 @@ impl std::fmt::Debug for Database {
     }
 }
 
-/// What a message asks for, and until when it may begin.
-fn request(write: impl Write) -> Result<(WriteRequest, Option<TimeLimit>), WriteError> {
+/// What a message asks for, in which lane, and until when it may begin.
+fn request(write: impl Write) -> Result<(WriteRequest, Lane, Option<TimeLimit>), WriteError> {
     let transaction = write.into_transaction()?;
-    let limit = transaction.timeout.and_then(time_limit);
-    Ok((transaction.into(), limit))
+    let (lane, limit) = (transaction.lane, transaction.timeout.and_then(time_limit));
+    Ok((transaction.into(), lane, limit))
 }
 
 /// A time beyond the end of the clock is no limit.

@@ -92,7 +92,16 @@ fn queue_status<T: Queued>(
     (max_length, max_bytes): (usize, bytesize::ByteSize),
     refused: u64,
 ) -> QueueStatus {
-    let (load, waiting) = queue.load();
-    let max_bytes = crate::settings::bytes(max_bytes);
-    QueueStatus { length: load.items, bytes: load.bytes, waiting, max_length, max_bytes, refused }
+    let (held, waiting) = queue.load();
+    let all = held.all();
+    QueueStatus {
+        length: all.items,
+        bytes: all.bytes,
+        waiting: waiting.interactive + waiting.bulk,
+        bulk_length: held.bulk.items,
+        bulk_waiting: waiting.bulk,
+        max_length,
+        max_bytes: crate::settings::bytes(max_bytes),
+        refused,
+    }
 }

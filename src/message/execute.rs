@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{IdempotencyKey, Params, Statement};
+use crate::policy::Lane;
 
 /// One statement to be committed: INSERT, UPDATE, DELETE, with RETURNING or without, or DDL.
 ///
@@ -16,12 +17,14 @@ pub struct Execute {
     pub timeout: Option<Duration>,
     /// Makes the write happen once however often it is sent.
     pub key: Option<IdempotencyKey>,
+    /// Where it waits for its turn.
+    pub lane: Lane,
 }
 
 impl Execute {
     /// A write of `statement`: a text, or a text and its parameters as a tuple.
     pub fn new(statement: impl Into<Statement>) -> Self {
-        Self { statement: statement.into(), timeout: None, key: None }
+        Self { statement: statement.into(), timeout: None, key: None, lane: Lane::default() }
     }
 
     /// With these parameters.
@@ -42,6 +45,17 @@ impl Execute {
     #[must_use]
     pub fn idempotency_key(mut self, key: IdempotencyKey) -> Self {
         self.key = Some(key);
+        self
+    }
+
+    /// Waits in the lane for loads of many or large writes, which nobody's screen waits for. Interactive writes go before
+    /// it, and it has its turn after `queue.interactive_weight` of them.
+    ///
+    /// Order is kept within a lane only: a caller who uses both gets no order between them, unless one write is sent when
+    /// the other is acknowledged.
+    #[must_use]
+    pub fn bulk(mut self) -> Self {
+        self.lane = Lane::Bulk;
         self
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{ExpireDeadLetters, IdempotencyKey, LeaseSeat, Logic, Statement};
+use crate::policy::Lane;
 
 /// Statements that are committed all or none.
 ///
@@ -16,6 +17,8 @@ pub struct Transaction {
     pub timeout: Option<Duration>,
     /// Makes the transaction happen once however often it is sent.
     pub key: Option<IdempotencyKey>,
+    /// Where it waits for its turn.
+    pub lane: Lane,
 }
 
 impl Transaction {
@@ -42,6 +45,17 @@ impl Transaction {
     #[must_use]
     pub fn idempotency_key(mut self, key: IdempotencyKey) -> Self {
         self.key = Some(key);
+        self
+    }
+
+    /// Waits in the lane for loads of many or large writes, which nobody's screen waits for. Interactive writes go before
+    /// it, and it has its turn after `queue.interactive_weight` of them.
+    ///
+    /// Order is kept within a lane only: a caller who uses both gets no order between them, unless one write is sent when
+    /// the other is acknowledged.
+    #[must_use]
+    pub fn bulk(mut self) -> Self {
+        self.lane = Lane::Bulk;
         self
     }
 }

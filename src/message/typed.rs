@@ -62,8 +62,8 @@ impl Write for Execute {
     type Reply = Receipt;
 
     fn into_transaction(self) -> Result<Transaction, WriteError> {
-        let Self { statement, timeout, key } = self;
-        Ok(Transaction { statements: vec![statement], timeout, key })
+        let Self { statement, timeout, key, lane } = self;
+        Ok(Transaction { statements: vec![statement], timeout, key, lane })
     }
 
     fn reply(committed: TransactionReceipt) -> Receipt {

@@ -1,6 +1,10 @@
-//! Whether a request may enter a queue: now, later, or not at all.
+//! Whether a request may enter a queue: now, later, or not at all. Both lanes share its bounds, but bulk takes at most
+//! half of each, so that half of the queue is always there for interactive requests. A bulk request larger than that is
+//! taken when there is no other: it must not be stuck, and it alone may hold more.
 
 use std::fmt;
+
+use super::lanes::{Lane, Lanes};
 
 /// What a full queue does with the next request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +76,14 @@ pub(crate) struct Load {
     pub(crate) bytes: usize,
 }
 
+impl Lanes<Load> {
+    /// What both hold.
+    pub(crate) fn all(&self) -> Load {
+        let Self { interactive, bulk } = self;
+        Load { items: interactive.items + bulk.items, bytes: interactive.bytes + bulk.bytes }
+    }
+}
+
 /// What is done with a request at the door.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Admission {
@@ -91,7 +103,8 @@ impl AdmissionPolicy {
     /// `others_waiting`: somebody came earlier and is still outside, so a new one must not overtake.
     pub(crate) fn decide(
         &self,
-        held: Load,
+        held: &Lanes<Load>,
+        lane: Lane,
         bytes: usize,
         others_waiting: bool,
         overflow: Overflow,
@@ -99,12 +112,20 @@ impl AdmissionPolicy {
         if bytes > self.max_bytes {
             return Admission::Refuse(RefusedBecause::TooLarge);
         }
-        let fits = held.items < self.max_items && held.bytes + bytes <= self.max_bytes;
         match overflow {
-            _ if fits && !others_waiting => Admission::Enter,
+            _ if !others_waiting && self.fits(held, lane, bytes) => Admission::Enter,
             Overflow::Wait => Admission::Wait,
             Overflow::Reject => Admission::Refuse(RefusedBecause::QueueFull),
         }
+    }
+
+    /// Whether there is room for it now.
+    pub(crate) fn fits(&self, held: &Lanes<Load>, lane: Lane, bytes: usize) -> bool {
+        let within = |held: Load, max: Load| held.items < max.items && held.bytes + bytes <= max.bytes;
+        let whole = Load { items: self.max_items, bytes: self.max_bytes };
+        let half = Load { items: self.max_items / 2, bytes: self.max_bytes / 2 };
+        within(held.all(), whole)
+            && (lane == Lane::Interactive || held.bulk.items == 0 || within(held.bulk, half))
     }
 }
 
@@ -124,11 +145,37 @@ mod tests {
             (10, 10, 1, false, full, Admission::Wait),
             (0, 0, 1, true, full, Admission::Wait),
         ] {
-            let held = Load { items, bytes };
+            let held = Lanes { interactive: Load { items, bytes }, bulk: Load::default() };
             let policy = AdmissionPolicy { max_items: 10, max_bytes: 100 };
-            let decide = |overflow| policy.decide(held, request, waiting, overflow);
+            let decide = |overflow| policy.decide(&held, Lane::Interactive, request, waiting, overflow);
             assert_eq!(decide(Overflow::Reject), reject, "{held:?} {request}");
             assert_eq!(decide(Overflow::Wait), wait, "{held:?} {request}");
         }
+    }
+
+    #[test]
+    fn bulk_takes_at_most_half_of_a_queue_and_one_alone_may_take_more() {
+        let load = |(items, bytes)| Load { items, bytes };
+        for (interactive, bulk, request, lane, expected) in [
+            ((0, 0), (4, 10), 10, Lane::Bulk, true),
+            ((0, 0), (5, 10), 10, Lane::Bulk, false),
+            ((0, 0), (5, 10), 10, Lane::Interactive, true),
+            ((4, 10), (5, 10), 10, Lane::Interactive, true),
+            ((5, 10), (5, 10), 10, Lane::Interactive, false),
+            ((0, 0), (1, 40), 10, Lane::Bulk, true),
+            ((0, 0), (1, 40), 11, Lane::Bulk, false),
+            ((0, 0), (1, 40), 60, Lane::Interactive, true),
+            ((0, 0), (0, 0), 100, Lane::Bulk, true),
+            ((1, 10), (0, 0), 90, Lane::Bulk, true),
+            ((1, 11), (0, 0), 90, Lane::Bulk, false),
+            ((10, 10), (0, 0), 1, Lane::Bulk, false),
+            ((9, 10), (0, 0), 1, Lane::Bulk, true),
+        ] {
+            let held = Lanes { interactive: load(interactive), bulk: load(bulk) };
+            let policy = AdmissionPolicy { max_items: 10, max_bytes: 100 };
+            assert_eq!(policy.fits(&held, lane, request), expected, "{held:?} {request} {lane:?}");
+        }
+        let alone = AdmissionPolicy { max_items: 1, max_bytes: 1 };
+        assert!(alone.fits(&Lanes::default(), Lane::Bulk, 1), "half of one is none, and yet it is taken");
     }
 }

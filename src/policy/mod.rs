@@ -2,12 +2,15 @@
 
 mod admission;
 mod batch;
+mod lanes;
 mod restart;
 
 pub use admission::{Overflow, RefusedBecause};
 pub use batch::{FlushReason, Linger};
+pub use lanes::Lane;
 pub use restart::RestartPolicy;
 
 pub(crate) use admission::{Admission, AdmissionPolicy, Load};
 pub(crate) use batch::{BatchPolicy, Behind, Cost, Pending, Traffic, Verdict};
+pub(crate) use lanes::{LanePolicy, Lanes};
 pub(crate) use restart::RestartVerdict;

@@ -1,7 +1,8 @@
 //! Many message logs at once: newline-delimited JSON, one [`AddMessageLog`] a line, in constant memory.
 //!
 //! Bytes go in as they come, in pieces of any size; each line is a write of its own, so a bad one is rejected with its
-//! number and the others go in. A window of writes is under way at any time, which the writer commits in groups.
+//! number and the others go in. A window of writes is under way at any time, in the bulk lane of the queue: the writer
+//! commits them in groups, and lets the writes of others go before.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -10,12 +11,11 @@ use std::pin::Pin;
 use serde::{Deserialize, Serialize};
 
 use super::{AddMessageLog, Added};
-use crate::Database;
 use crate::error::WriteError;
 use crate::policy::Overflow;
-use crate::settings::{self, QueueSettings};
+use crate::{Database, Transaction, Write};
 
-/// Writes under way at once, and their bytes.
+/// Writes under way at once, and their bytes: so much of a file is in memory.
 const WINDOW: usize = 512;
 const WINDOW_BYTES: usize = 8 << 20;
 
@@ -55,20 +55,6 @@ struct UnderWay {
     added: Pin<Box<dyn Future<Output = Result<Added, WriteError>> + Send>>,
 }
 
-/// How much may be under way. Never more than half of the queue: an import must not keep others out.
-struct Window {
-    writes: usize,
-    bytes: usize,
-    free_bytes: usize,
-}
-
-impl Window {
-    fn of(settings: &QueueSettings) -> Self {
-        let bytes = WINDOW_BYTES.min(settings::bytes(settings.max_bytes) / 2).max(1);
-        Self { writes: WINDOW.min(settings.max_writes.get() / 2).max(1), bytes, free_bytes: bytes }
-    }
-}
-
 /// An import under way.
 pub struct Import {
     database: Database,
@@ -79,7 +65,7 @@ pub struct Import {
     too_long: bool,
     line: u64,
     under_way: VecDeque<UnderWay>,
-    window: Window,
+    bytes_under_way: usize,
     report: ImportReport,
 }
 
@@ -87,13 +73,13 @@ impl Import {
     /// An import into `database`; lines of more than `max_line` bytes are rejected.
     pub fn new(database: Database, max_line: usize) -> Self {
         Self {
-            window: Window::of(&database.settings().queue),
             database,
             max_line,
             partial: Vec::new(),
             too_long: false,
             line: 0,
             under_way: VecDeque::new(),
+            bytes_under_way: 0,
             report: ImportReport::default(),
         }
     }
@@ -182,17 +168,17 @@ impl Import {
         };
         let bytes = text.len();
         // One line alone may be larger than the window.
-        while self.under_way.len() >= self.window.writes
-            || (bytes > self.window.free_bytes && !self.under_way.is_empty())
+        while self.under_way.len() >= WINDOW
+            || (self.bytes_under_way + bytes > WINDOW_BYTES && !self.under_way.is_empty())
         {
             self.settle_one().await?;
         }
+        let write = message.into_transaction().map(Transaction::bulk);
         // A full queue is no reason to reject a line: it waits for its turn.
-        match self.database.submit_with(message, Overflow::Wait) {
+        match write.and_then(|write| self.database.submit_with(write, Overflow::Wait)) {
             Ok(pending) => {
-                let added =
-                    async move { pending.outcome().await.map(<AddMessageLog as crate::Write>::reply) };
-                self.window.free_bytes = self.window.free_bytes.saturating_sub(bytes);
+                let added = async move { pending.outcome().await.map(AddMessageLog::reply) };
+                self.bytes_under_way += bytes;
                 self.under_way.push_back(UnderWay { line: self.line, bytes, added: Box::pin(added) });
             }
             Err(error) => self.reject(self.line, error.code(), error.to_string()),
@@ -203,7 +189,7 @@ impl Import {
     async fn settle_one(&mut self) -> Result<(), WriteError> {
         let Some(UnderWay { line, bytes, added }) = self.under_way.pop_front() else { return Ok(()) };
         let added = added.await;
-        self.window.free_bytes = (self.window.free_bytes + bytes).min(self.window.bytes);
+        self.bytes_under_way -= bytes;
         match added {
             Ok(Added { inserted: true, .. }) => self.report.inserted += 1,
             Ok(Added { inserted: false, .. }) => self.report.duplicates += 1,

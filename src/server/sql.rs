@@ -13,7 +13,9 @@ use super::extract::{Format, JsonBody, Key, KeyHeader};
 use super::openapi::{AnyParams, BodyProblems, QueryProblems, WriteProblems};
 use super::problem::{Fault, Problem};
 use super::rows;
-use crate::{CommitSeq, Execute, Params, Query, Receipt, Rows, Statement, Transaction, TransactionReceipt};
+use crate::{
+    CommitSeq, Execute, Lane, Params, Query, Receipt, Rows, Statement, Transaction, TransactionReceipt,
+};
 
 /// One statement to be committed.
 #[derive(Deserialize, ToSchema)]
@@ -96,7 +98,7 @@ pub(super) async fn execute(
     JsonBody(body): JsonBody<ExecuteBody>,
 ) -> Result<web::Json<Receipt>, Problem> {
     let statement = statement(body.sql, body.params.as_deref())?;
-    let write = Execute { statement, timeout: timeout(body.timeout_ms), key };
+    let write = Execute { statement, timeout: timeout(body.timeout_ms), key, lane: Lane::Interactive };
     Ok(web::Json(daemon.database.execute(write).await?))
 }
 
@@ -122,7 +124,7 @@ pub(super) async fn transaction(
             .map_err(|fault| Fault::InvalidParams(format!("statement {}: {fault}", index + 1)))
     });
     let statements = numbered.collect::<Result<_, _>>()?;
-    let write = Transaction { statements, timeout: timeout(body.timeout_ms), key };
+    let write = Transaction { statements, timeout: timeout(body.timeout_ms), key, lane: Lane::Interactive };
     Ok(web::Json(daemon.database.transaction(write).await?))
 }
 

@@ -10,7 +10,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("settings.rs", &["policy"]),
     ("stats.rs", &["policy"]),
     ("queue.rs", &["policy"]),
-    ("message", &["message", "error"]),
+    ("message", &["message", "error", "policy"]),
     ("engine", &["engine", "message", "error", "policy", "settings", "stats"]),
     ("actors", &["actors", "engine", "message", "error", "policy", "queue", "settings", "stats"]),
     (
