@@ -9,8 +9,8 @@ use std::time::Duration;
 use actix_sqlite::rusqlite::Connection;
 use actix_sqlite::settings::Synchronous;
 use actix_sqlite::{
-    CommitSeq, Database, Execute, Outcome, Query as Ask, Receipt, StartError, StatementResult, Transaction,
-    TransactionReceipt, Value, WriteError,
+    CommitSeq, Database, Execute, Lane, Outcome, Query as Ask, Receipt, StartError, StatementResult,
+    Transaction, TransactionReceipt, Value, WriteError,
 };
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join, join_all};
@@ -288,10 +288,12 @@ fn send<'a>(database: &'a Database, write: &Write) -> BoxFuture<'a, Result<Trans
     let key = write.key.map(key);
     match <[_; 1]>::try_from(statements) {
         Ok([statement]) => database
-            .execute(Execute { statement, timeout, key })
+            .execute(Execute { statement, timeout, key, lane: Lane::Interactive })
             .map(|answer| answer.map(as_transaction))
             .boxed(),
-        Err(statements) => database.transaction(Transaction { statements, timeout, key }).boxed(),
+        Err(statements) => {
+            database.transaction(Transaction { statements, timeout, key, lane: Lane::Interactive }).boxed()
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use actix_sqlite::settings::Synchronous;
 use actix_sqlite::{
-    Database, Execute, IdempotencyKey, Outcome, Query, Statement, StatementResult, Transaction,
+    Database, Execute, IdempotencyKey, Lane, Outcome, Query, Statement, StatementResult, Transaction,
     TransactionReceipt, Value, WriteError, params,
 };
 use fail::FailScenario;
@@ -264,14 +264,16 @@ impl Plan {
         let (key, timeout) = (self.key.clone(), self.timeout);
         match <[_; 1]>::try_from(statements) {
             Ok([statement]) => {
-                let write = database.execute(Execute { statement, timeout, key });
+                let write = database.execute(Execute { statement, timeout, key, lane: Lane::Interactive });
                 let as_transaction = |receipt: actix_sqlite::Receipt| TransactionReceipt {
                     commit: receipt.commit,
                     results: vec![StatementResult { rows: receipt.rows, ..Default::default() }],
                 };
                 write.map(move |answer| answer.map(as_transaction)).boxed()
             }
-            Err(statements) => database.transaction(Transaction { statements, timeout, key }).boxed(),
+            Err(statements) => database
+                .transaction(Transaction { statements, timeout, key, lane: Lane::Interactive })
+                .boxed(),
         }
     }
 
