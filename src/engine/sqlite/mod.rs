@@ -79,7 +79,9 @@ impl Engine for SqliteEngine {
     fn open_writer(&self) -> Result<Box<dyn WriteEngine>, StartError> {
         fail::fail_point!("open_writer");
         let writer = open::writer(&self.path, self.vfs.as_deref(), &self.settings, &self.migrations)?;
-        open::note_versions(&writer, &self.stats).map_err(|error| open::start_error(&self.path, &error))?;
+        open::note_versions(&writer, &self.stats)
+            .and_then(|()| open::checkpoint_on_close(&writer, self.settings.database.checkpoint))
+            .map_err(|error| open::start_error(&self.path, &error))?;
         let (stats, interrupted) = (Arc::clone(&self.stats), Arc::clone(&self.interrupted));
         Ok(Box::new(commit::SqliteWriter::new(writer, &self.path, &self.settings, stats, interrupted)?))
     }
