@@ -4,6 +4,7 @@
 //! A binary of its own, because it puts a VFS of its own under SQLite.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod damaged;
 mod disk;
 mod faults;
 mod full;
