@@ -243,7 +243,7 @@ fn faults_without_number_under_one_database() {
     let turn = Turn::take();
     let mut random = Random::seeded(2);
     let mut counts = Counts::default();
-    let points = usize::try_from(rounds(2_500, 80_000)).unwrap();
+    let points = usize::try_from(rounds(2_000, 80_000)).unwrap();
     while counts.points < points {
         series(&turn, &mut random, &mut counts);
     }

@@ -5,13 +5,15 @@
 //! had everywhere.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
-use actix_sqlite::{Database, Outcome, State};
+use actix_sqlite::{Database, Outcome, Settings, State};
 
+#[cfg(target_os = "linux")]
 use crate::mount::{Mount, ballast};
 use crate::support::{report, rounds};
 use crate::vfs::Turn;
-use crate::workload::{Told, answers, open, open_plainly, settings, told, untruths};
+use crate::workload::{self, Told, answers, open, told, untruths};
 
 /// The log has room inside while it is written again from its beginning; this much is beyond it.
 const WAVES: usize = 200;
@@ -23,6 +25,13 @@ struct Counts {
     committed: usize,
     refused: usize,
     reads: usize,
+}
+
+/// With a log that is cut when it is long: all that it ever had is room for writes while the disk is full.
+fn settings(path: &Path) -> Settings {
+    let mut settings = workload::settings(path);
+    settings.database.wal_truncate_size = bytesize::ByteSize::kib(256);
+    settings
 }
 
 /// Every second write has a key.
@@ -59,7 +68,8 @@ impl Run<'_> {
 
     /// A read shows what was acknowledged, and nothing else.
     async fn read(&mut self) {
-        let rows = self.database.query_as::<i64>("SELECT count(*) FROM pairs").await.unwrap();
+        // As many as there are rows, for none is ever removed; and quicker than counting them.
+        let rows = self.database.query_as::<i64>("SELECT coalesce(max(rowid), 0) FROM pairs").await.unwrap();
         let committed = self.told.values().filter(|told| matches!(told, Told::Committed(_))).count();
         assert_eq!(rows, [2 * i64::try_from(committed).unwrap()]);
         self.counts.reads += 1;
@@ -114,13 +124,14 @@ async fn cycles(
     run.told
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn a_full_file_system_refuses_writes_until_there_is_room() {
     let count = rounds(20, 500);
-    let Some(mount) = Mount::tmpfs("disk-full", (4 << 20) + count * (128 << 10)) else { return };
+    let Some(mount) = Mount::tmpfs("disk-full", (4 << 20) + count * (256 << 10)) else { return };
     let path = mount.path().join("test.db");
     let told = actix_rt::System::new().block_on(async {
-        let database = open_plainly(settings(&path)).await.unwrap();
+        let database = workload::open_plainly(settings(&path)).await.unwrap();
         let fill = || drop(ballast(&mount.path()));
         let make_room = || std::fs::remove_file(mount.path().join("ballast")).unwrap();
         cycles("tmpfs", &database, count, fill, make_room).await

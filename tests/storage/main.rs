@@ -9,8 +9,10 @@ mod disk;
 mod faults;
 mod full;
 mod ghost;
+#[cfg(target_os = "linux")]
 mod mount;
 mod power;
+#[cfg(target_os = "linux")]
 mod shutdown;
 #[path = "../support/mod.rs"]
 mod support;

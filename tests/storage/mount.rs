@@ -1,7 +1,8 @@
 //! Small file systems of the test's own, mounted in a temporary directory: in memory, to be filled; in an image file, to
 //! be shut down. Needs Linux and root; where they cannot be had, that is told once and `None` is the answer.
 //!
-//! Unmounted when dropped, after a panic too.
+//! Unmounted when dropped, after a panic too. Nobody else sees them, and they are gone with the process at the latest: the
+//! thread of the test, with all it starts, has a list of mounts of its own.
 #![allow(unsafe_code, reason = "an ioctl to shut a file system down is a C function")]
 
 use std::ffi::{c_int, c_ulong};
@@ -56,7 +57,7 @@ impl Mount {
     fn new(row: &str, directory: tempfile::TempDir, arguments: Vec<String>) -> Option<Self> {
         let mut mount = Self { directory, arguments, mounted: false };
         std::fs::create_dir(mount.path()).unwrap();
-        if let Err(error) = mount.mount() {
+        if let Err(error) = keep_mounts_to_oneself().and_then(|()| mount.mount()) {
             skipped(&format!("{row}: no file system can be mounted here (it takes Linux and root): {error}"));
             return None;
         }
@@ -112,6 +113,20 @@ impl Drop for Mount {
             let _ = run(Command::new("umount").arg("-l").arg(&path));
         }
     }
+}
+
+/// From here on what this thread mounts is seen by itself and by what it starts, threads and programs.
+fn keep_mounts_to_oneself() -> Result<(), String> {
+    unsafe extern "C" {
+        fn unshare(what: c_int) -> c_int;
+    }
+    /// Of `linux/sched.h`.
+    const CLONE_NEWNS: c_int = 0x0002_0000;
+    // SAFETY: it takes a number and changes nothing in memory.
+    if unsafe { unshare(CLONE_NEWNS) } != 0 {
+        return Err(std::io::Error::last_os_error().to_string());
+    }
+    run(Command::new("mount").args(["--make-rprivate", "/"]))
 }
 
 /// What it said, if it failed.
