@@ -97,7 +97,8 @@ fn point(turn: &Turn, work: Work, fault: Fault, at_open: bool, counts: &mut Coun
                 assert!(at_open, "{error}");
                 let fired = turn.disarm();
                 // Whatever the opening left behind, the next one copes with it.
-                let database = open(settings).await.unwrap();
+                let again = open(settings).await;
+                let database = again.unwrap_or_else(|error| panic!("{fault:?}, opened again: {error}"));
                 let told = send(&database, 0..4, false).await;
                 assert!(told.values().all(|told| matches!(told, Told::Committed(_))), "{fault:?}: {told:?}");
                 database.shutdown().await;
