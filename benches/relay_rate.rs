@@ -4,15 +4,23 @@
 //! Three ways of logging each message durably (`synchronous=FULL`), one after the other in one run: through the daemon over
 //! HTTP, through a `Database` in the process, and by a synchronous call on the event loop. Messages are sent on a schedule,
 //! whether or not the ones before are answered, and the time of an acknowledgement counts from the schedule. Beside them a
-//! ticker of 1 ms runs on the same loop; its largest delay is how long the loop was kept from its work.
+//! ticker of 1 ms runs on the same loop; its largest delay is how long the loop was kept from its work. The first row logs
+//! nothing: so late is the ticker on this machine anyway.
 //!
-//! `cargo bench --bench relay_rate`; `BENCH_SECONDS` (30) and `BENCH_RATE` (100) change it.
+//! On a fast disk no way of logging shows. So the last two ways run again on a disk that is made slower, by a VFS that waits
+//! at each sync.
+//!
+//! `cargo bench --bench relay_rate`; `BENCH_SECONDS` (30), `BENCH_RATE` (100) and `BENCH_FSYNC_MS` (20) change it.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench says what is wrong by failing")]
 
 #[allow(dead_code, reason = "shared with a bench that needs more of it")]
 mod support;
+#[allow(dead_code, reason = "a bench needs only its name and its delay")]
+#[path = "../tests/storage/vfs/mod.rs"]
+mod vfs;
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -21,14 +29,11 @@ use std::time::{Duration, Instant};
 
 use actix_rt::net::TcpStream;
 use actix_sqlite::relay::AddMessageLog;
-use actix_sqlite::rusqlite::{Connection, params};
+use actix_sqlite::rusqlite::{Connection, OpenFlags, params};
 use actix_sqlite::{Database, Settings};
 use futures_util::future::join_all;
 use hdrhistogram::Histogram;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-/// Connections kept open to the daemon.
-const CONNECTIONS: usize = 16;
 
 /// One way to log a message; the future ends with the acknowledgement.
 trait Way {
@@ -50,15 +55,23 @@ fn main() {
     println!("|---|---|---|---|---|");
     actix_rt::System::new().block_on(async {
         let daemon = Daemon::start(&directory.path().join("daemon.db"));
-        let pool = Pool::connect(&daemon.address).await;
+        let pool = Pool::new(&daemon.address);
+        row("nothing is logged", measure(Rc::new(Nothing), &messages, rate).await);
         row("daemon over HTTP", measure(Rc::new(pool), &messages, rate).await);
         drop(daemon);
-        let database =
-            Database::open(Settings::for_file(directory.path().join("embedded.db"))).await.unwrap();
-        row("`Database` in the process", measure(Rc::new(database.clone()), &messages, rate).await);
-        database.shutdown().await;
-        let synchronous = Synchronous::open(&directory.path().join("synchronous.db"));
-        row("synchronous call on the loop", measure(Rc::new(synchronous), &messages, rate).await);
+        for delay in [0, support::variable("BENCH_FSYNC_MS", 20)] {
+            vfs::delay_syncs(Duration::from_millis(delay));
+            let disk = if delay == 0 { String::new() } else { format!(", each fsync {delay} ms longer") };
+            let path = |name: &str| directory.path().join(format!("{name}-{delay}.db"));
+            let builder = Database::builder(Settings::for_file(path("embedded"))).vfs(vfs::NAME);
+            let database = builder.open().await.unwrap();
+            let measured = measure(Rc::new(database.clone()), &messages, rate).await;
+            row(&format!("`Database` in the process{disk}"), measured);
+            database.shutdown().await;
+            let synchronous = Synchronous::open(&path("synchronous"));
+            let measured = measure(Rc::new(synchronous), &messages, rate).await;
+            row(&format!("synchronous call on the loop{disk}"), measured);
+        }
     });
 }
 
@@ -116,12 +129,19 @@ impl Way for Database {
     }
 }
 
+/// What the ticker shows by itself.
+struct Nothing;
+
+impl Way for Nothing {
+    async fn log(&self, _: AddMessageLog) {}
+}
+
 /// What the relay did before: SQLite on the event loop.
 struct Synchronous(Connection);
 
 impl Synchronous {
     fn open(path: &Path) -> Self {
-        let conn = Connection::open(path).unwrap();
+        let conn = Connection::open_with_flags_and_vfs(path, OpenFlags::default(), vfs::NAME).unwrap();
         conn.pragma_update(None, "journal_mode", "wal").unwrap();
         conn.pragma_update(None, "synchronous", "full").unwrap();
         conn.execute_batch(
@@ -171,24 +191,31 @@ impl Drop for Daemon {
     }
 }
 
-/// Kept-alive connections; each message takes a free one.
-struct Pool(RefCell<Vec<TcpStream>>);
+/// Kept-alive connections; each message takes the free one that was used longest ago, or a new one.
+struct Pool {
+    address: String,
+    free: RefCell<VecDeque<TcpStream>>,
+}
 
 impl Pool {
-    async fn connect(address: &str) -> Self {
-        let mut free = Vec::new();
-        for _ in 0..CONNECTIONS {
-            let stream = TcpStream::connect(address.trim()).await.unwrap();
-            stream.set_nodelay(true).unwrap();
-            free.push(stream);
-        }
-        Self(RefCell::new(free))
+    fn new(address: &str) -> Self {
+        Self { address: address.trim().to_owned(), free: RefCell::default() }
+    }
+
+    async fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(&self.address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream
     }
 }
 
 impl Way for Pool {
     async fn log(&self, message: AddMessageLog) {
-        let mut stream = self.0.borrow_mut().pop().expect("fewer than all connections are busy at this rate");
+        let free = self.free.borrow_mut().pop_front();
+        let mut stream = match free {
+            Some(stream) => stream,
+            None => self.connect().await,
+        };
         let body = serde_json::to_string(&message).unwrap();
         let head = format!(
             "POST /v1/message-logs HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n",
@@ -201,7 +228,7 @@ impl Way for Pool {
             assert!(stream.read_buf(&mut answer).await.unwrap() > 0, "the daemon closed the connection");
         }
         assert!(answer.starts_with(b"HTTP/1.1 201"), "{}", String::from_utf8_lossy(&answer));
-        self.0.borrow_mut().push(stream);
+        self.free.borrow_mut().push_back(stream);
     }
 }
 

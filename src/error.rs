@@ -37,7 +37,7 @@ pub enum StatementErrorKind {
     ConstraintViolation,
     /// A value that does not fit its column (STRICT tables, rowids).
     TypeMismatch,
-    /// A text, blob or statement beyond SQLite's limits.
+    /// A text, blob, row or statement larger than `database.max_value_size`, or another of SQLite's limits.
     TooLarge,
     /// A result beyond the limits in rows or bytes.
     ResultTooLarge,
@@ -149,6 +149,12 @@ pub enum WriteError {
     /// It was never begun.
     #[error("not executed: {0}")]
     Refused(#[from] Refusal),
+    /// The logic of a transaction decided against it.
+    #[error("not executed, as its own logic decided: {0}")]
+    Aborted(String),
+    /// A lease ended before its COMMIT; nothing of it was kept.
+    #[error("the lease has ended: {0}; nothing of it was kept, begin again")]
+    LeaseEnded(LeaseEnd),
     /// The idempotency key was used before, for another write.
     #[error("the idempotency key was already used for another write; use a new key for a new write")]
     IdempotencyConflict,
@@ -164,6 +170,8 @@ impl WriteError {
             Self::Statement(error) | Self::Transaction { error, .. } => error.kind.code(),
             Self::InvalidMessage(_) => "invalid_message",
             Self::Refused(refusal) => refusal.because.code(),
+            Self::Aborted(_) => "aborted",
+            Self::LeaseEnded(_) => "lease_ended",
             Self::IdempotencyConflict => "idempotency_conflict",
             Self::Unknown(_) => "outcome_unknown",
         }
@@ -182,8 +190,38 @@ impl WriteError {
         match self {
             Self::Statement(error) | Self::Transaction { error, .. } => error.kind.is_retryable(),
             Self::Refused(refusal) => refusal.because.is_retryable(),
-            Self::Unknown(_) | Self::InvalidMessage(_) | Self::IdempotencyConflict => false,
+            Self::LeaseEnded(_) => true,
+            Self::Unknown(_) | Self::InvalidMessage(_) | Self::Aborted(_) | Self::IdempotencyConflict => {
+                false
+            }
         }
+    }
+}
+
+/// Why a lease ended without its COMMIT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeaseEnd {
+    /// Its time was up.
+    Expired,
+    /// Its holder rolled it back, or let go of it.
+    RolledBack,
+    /// A statement of its own ended the transaction (`OR ROLLBACK`, `RAISE(ROLLBACK)`, a timeout, a full disk).
+    TransactionEnded,
+    /// The writer failed, and another one does not know its transaction.
+    WriterFailed,
+    /// The time of a shutdown was up.
+    ShuttingDown,
+}
+
+impl std::fmt::Display for LeaseEnd {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Expired => "its time was up (writer.lease_timeout)",
+            Self::RolledBack => "it was rolled back",
+            Self::TransactionEnded => "one of its statements ended the transaction",
+            Self::WriterFailed => "the writer failed",
+            Self::ShuttingDown => "the database is shutting down",
+        })
     }
 }
 

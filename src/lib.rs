@@ -40,14 +40,19 @@ mod stats;
 #[cfg(feature = "cli")]
 pub mod telemetry;
 
-pub use database::{Database, DatabaseActor, DatabaseBuilder, Flush, GetStatus, RowStream, ShutdownReport};
+pub use database::{
+    Database, DatabaseActor, DatabaseBuilder, Flush, GetStatus, Lease, RowStream, ShutdownReport,
+};
 pub use engine::sqlite::MigrationError;
 pub use error::{
-    Outcome, ReadError, Refusal, RefusedBecause, StartError, StatementError, StatementErrorKind, WriteError,
+    LeaseEnd, Outcome, ReadError, Refusal, RefusedBecause, StartError, StatementError, StatementErrorKind,
+    WriteError,
 };
 pub use message::{
-    CommitSeq, Execute, IdempotencyKey, Keyed, Params, ParamsError, Query, QueryOne, Read, Receipt, Row,
-    RowRef, Rows, Statement, StatementResult, Transaction, TransactionReceipt, Value, Write,
+    Abort, BeginLease, CommitSeq, DeadLetter, Enqueue, Enqueued, Execute, ExpireDeadLetters, Expired,
+    GetDeadLetters, IdempotencyKey, Keyed, Params, ParamsError, Query, QueryOne, Read, Receipt, Retried,
+    RetryDeadLetters, Row, RowRef, Rows, Statement, StatementResult, Transact, Transacted, Transaction,
+    TransactionReceipt, Tx, Value, Write,
 };
 pub use policy::{FlushReason, Linger, Overflow, RestartPolicy};
 pub use settings::{Settings, SettingsError};

@@ -59,6 +59,8 @@ pub struct DatabaseSettings {
     pub synchronous: Synchronous,
     /// Page cache of each connection.
     pub cache_size: ByteSize,
+    /// The largest text, blob or row, stored or computed, and the longest statement.
+    pub max_value_size: ByteSize,
     /// How long a connection waits for a lock that somebody else holds.
     #[serde(with = "humantime_serde")]
     pub busy_timeout: Duration,
@@ -73,6 +75,8 @@ pub struct DatabaseSettings {
     pub idempotency_retention: Duration,
     /// How many idempotency keys are remembered; past that the oldest go first.
     pub idempotency_max_keys: NonZeroUsize,
+    /// How many dead letters are kept: writes that nobody waited for and that failed. Past that the oldest go.
+    pub max_dead_letters: NonZeroUsize,
 }
 
 impl Default for DatabaseSettings {
@@ -81,12 +85,14 @@ impl Default for DatabaseSettings {
             path: PathBuf::from("actix-sqlite.db"),
             synchronous: Synchronous::Full,
             cache_size: ByteSize::mib(8),
+            max_value_size: ByteSize::mib(16),
             busy_timeout: Duration::from_secs(5),
             wal_checkpoint_size: ByteSize::mib(4),
             wal_truncate_size: ByteSize::mib(64),
             checkpoint: true,
             idempotency_retention: Duration::from_hours(24),
             idempotency_max_keys: nonzero(1_000_000),
+            max_dead_letters: nonzero(100_000),
         }
     }
 }
@@ -149,6 +155,9 @@ pub struct WriterSettings {
     /// How long one statement may run; past that it fails alone.
     #[serde(with = "humantime_serde")]
     pub statement_timeout: Duration,
+    /// How long a lease (an interactive transaction) may last; past that it is rolled back.
+    #[serde(with = "humantime_serde")]
+    pub lease_timeout: Duration,
     /// How many rows RETURNING may return.
     pub max_rows: NonZeroUsize,
     /// How many bytes RETURNING may return.
@@ -164,6 +173,7 @@ impl Default for WriterSettings {
             max_linger: Duration::from_millis(5),
             statement_cache: 256,
             statement_timeout: Duration::from_secs(30),
+            lease_timeout: Duration::from_secs(5),
             max_rows: nonzero(10_000),
             max_result_bytes: ByteSize::mib(8),
         }
@@ -279,6 +289,8 @@ pub struct ServerSettings {
     pub workers: NonZeroUsize,
     /// Connections open at once, on each thread.
     pub max_connections: NonZeroUsize,
+    /// The most memory that SQLite may take in this process; a statement that needs more fails. 0 is no limit.
+    pub max_sqlite_memory: ByteSize,
     /// The largest body, imports excepted.
     pub max_body: ByteSize,
     /// The longest line of an import.
@@ -292,6 +304,7 @@ impl Default for ServerSettings {
             unix_socket: PathBuf::new(),
             workers: nonzero(2),
             max_connections: nonzero(10_000),
+            max_sqlite_memory: ByteSize::gib(1),
             max_body: ByteSize::mib(8),
             max_line: ByteSize::mib(1),
         }

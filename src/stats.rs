@@ -22,6 +22,9 @@ pub(crate) struct Stats {
     pub(crate) writes_abandoned: AtomicU64,
     pub(crate) writes_given_back: AtomicU64,
     pub(crate) replayed_batches: AtomicU64,
+    pub(crate) leases: AtomicU64,
+    pub(crate) writes_buried: AtomicU64,
+    pub(crate) writes_lost: AtomicU64,
     pub(crate) in_hand: AtomicU64,
     pub(crate) largest_batch: AtomicU64,
     pub(crate) flushes: [AtomicU64; FlushReason::ALL.len()],
@@ -51,6 +54,9 @@ impl Stats {
             writes_abandoned: AtomicU64::default(),
             writes_given_back: AtomicU64::default(),
             replayed_batches: AtomicU64::default(),
+            leases: AtomicU64::default(),
+            writes_buried: AtomicU64::default(),
+            writes_lost: AtomicU64::default(),
             in_hand: AtomicU64::default(),
             largest_batch: AtomicU64::default(),
             flushes: Default::default(),
@@ -208,6 +214,13 @@ pub struct WriterStatus {
     pub given_back: u64,
     /// Batches split because one of their writes ended or soiled the transaction.
     pub replayed_batches: u64,
+    /// Leases that came to an end, committed or not.
+    pub leases: u64,
+    /// Writes that failed with nobody waiting for them, and became dead letters, or failed again as such.
+    pub buried: u64,
+    /// Writes that nobody waited for and that were not executed, with no place to keep them: refused at the door, or
+    /// still queued when the database was shut down or failed.
+    pub lost: u64,
     /// How often batches were committed for which reason.
     pub flushes: BTreeMap<String, u64>,
     /// Restarts.

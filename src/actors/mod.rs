@@ -39,10 +39,3 @@ pub(crate) enum Exit {
     /// The storage failed, or the code panicked.
     Failed(String),
 }
-
-/// What a panic said, for the log and for status.
-pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text =
-        panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("panicked: {}", text.unwrap_or("no message"))
-}

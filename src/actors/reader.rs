@@ -12,10 +12,10 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use super::shared::Shared;
 use super::ticket::{Chunk, ReadReply, ReadTicket};
-use super::{Exit, Serve, panic_message};
+use super::{Exit, Serve};
 use crate::engine::{Engine, ReadEngine, RowSink, Until};
 use crate::error::{ReadError, StatementError, StatementErrorKind as Kind};
-use crate::message::{Rows, Value};
+use crate::message::{Rows, Value, panic_message};
 use crate::policy::RefusedBecause;
 use crate::queue::{ONE, Queued, Woken};
 use crate::settings::{self, ReadersSettings};
@@ -58,6 +58,8 @@ impl ReaderActor {
     }
 
     fn work(&mut self, serve: Serve) -> Exit {
+        let shared = Arc::clone(&self.shared);
+        let _connected = shared.connected();
         let mut engine = match self.engine.open_reader() {
             Ok(engine) => engine,
             Err(error) => return Exit::CannotOpen(error),
@@ -96,8 +98,10 @@ impl ReaderActor {
             ReadReply::Stream { chunks, .. } => {
                 let mut sink = Streamed {
                     chunks,
+                    shared: &self.shared,
                     rows: Vec::new(),
                     bytes: 0,
+                    max_row_bytes: self.limits.bytes,
                     deadline: ticket.deadline,
                     max_stall: self.limits.stall,
                 };
@@ -165,6 +169,10 @@ fn unwanted() -> StatementError {
     StatementError::new(Kind::StatementTimeout, "the caller did not take the rows in time")
 }
 
+fn exceeded(what: String) -> StatementError {
+    StatementError::new(Kind::ResultTooLarge, what)
+}
+
 /// Rows held in memory, within the limits.
 struct Collected {
     rows: Rows,
@@ -177,21 +185,28 @@ impl RowSink for Collected {
         self.rows.columns = columns;
     }
 
-    fn row(&mut self, row: Vec<Value>) -> Result<(), StatementError> {
+    fn room(&self) -> usize {
+        self.limits.bytes.saturating_sub(self.bytes)
+    }
+
+    fn make_room(&mut self, bytes: usize) -> Result<(), StatementError> {
         let Limits { rows: max_rows, bytes: max_bytes, .. } = self.limits;
-        self.bytes += row.iter().map(Value::size).sum::<usize>();
-        self.rows.rows.push(row);
-        let exceeded = |what: String| Err(StatementError::new(Kind::ResultTooLarge, what));
-        if self.rows.len() > max_rows {
-            return exceeded(format!(
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.rows.len() >= max_rows {
+            return Err(exceeded(format!(
                 "more than {max_rows} rows (readers.max_rows); use LIMIT, or stream the result"
-            ));
+            )));
         }
         if self.bytes > max_bytes {
-            return exceeded(format!(
+            return Err(exceeded(format!(
                 "more than {max_bytes} bytes (readers.max_result_bytes); select less, or stream the result"
-            ));
+            )));
         }
+        Ok(())
+    }
+
+    fn row(&mut self, row: Vec<Value>) -> Result<(), StatementError> {
+        self.rows.rows.push(row);
         Ok(())
     }
 }
@@ -199,8 +214,11 @@ impl RowSink for Collected {
 /// Rows passed on in pieces. The channel is short, so a slow receiver slows the query down until its time is up.
 struct Streamed<'a> {
     chunks: &'a mpsc::Sender<Chunk>,
+    shared: &'a Shared,
     rows: Vec<Vec<Value>>,
     bytes: usize,
+    /// Of one row: it is held in memory until it is sent.
+    max_row_bytes: usize,
     deadline: Instant,
     max_stall: Duration,
 }
@@ -218,10 +236,15 @@ impl Streamed<'_> {
     fn send(&self, chunk: Chunk) -> Result<(), StatementError> {
         /// How long a reader sleeps while its receiver is slow: there is no blocking send with a time limit.
         const NAP: Duration = Duration::from_millis(1);
-        // A receiver that takes nothing must not keep the reader from everybody else.
-        let until = self.deadline.min(Instant::now() + self.max_stall);
+        /// How long it waits at the end of the database.
+        const LAST_STALL: Duration = Duration::from_millis(250);
+        let begun = Instant::now();
         let mut unsent = chunk;
         loop {
+            // A receiver that takes nothing must not keep the reader from everybody else, nor the file open.
+            let stall =
+                if self.shared.is_closing() { LAST_STALL.min(self.max_stall) } else { self.max_stall };
+            let until = self.deadline.min(begun + stall);
             match self.chunks.try_send(unsent) {
                 Ok(()) => return Ok(()),
                 Err(TrySendError::Full(chunk)) if Instant::now() < until => {
@@ -240,8 +263,22 @@ impl RowSink for Streamed<'_> {
         let _ = self.send(Chunk::Columns(columns));
     }
 
+    fn room(&self) -> usize {
+        self.max_row_bytes
+    }
+
+    fn make_room(&mut self, bytes: usize) -> Result<(), StatementError> {
+        if bytes > self.max_row_bytes {
+            let most = self.max_row_bytes;
+            return Err(exceeded(format!(
+                "a row has more than {most} bytes (readers.max_result_bytes); select less of it"
+            )));
+        }
+        self.bytes += bytes;
+        Ok(())
+    }
+
     fn row(&mut self, row: Vec<Value>) -> Result<(), StatementError> {
-        self.bytes += row.iter().map(Value::size).sum::<usize>();
         self.rows.push(row);
         if self.rows.len() >= Self::ROWS || self.bytes >= Self::BYTES { self.flush() } else { Ok(()) }
     }

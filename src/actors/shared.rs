@@ -6,11 +6,12 @@ use tokio::sync::watch;
 
 use super::ticket::{ReadTicket, WriteTicket};
 use crate::engine::WriteOutcome;
-use crate::message::CommitSeq;
+use crate::error::WriteError;
+use crate::message::{Burial, CommitSeq};
 use crate::policy::{AdmissionPolicy, RefusedBecause};
 use crate::queue::Queue;
 use crate::settings::{self, Settings};
-use crate::stats::{State, Stats};
+use crate::stats::{self, State, Stats};
 
 pub(crate) struct Shared {
     pub(crate) intake: Queue<WriteTicket>,
@@ -18,8 +19,29 @@ pub(crate) struct Shared {
     pub(crate) stats: Arc<Stats>,
     pub(crate) health: watch::Sender<Health>,
     pub(crate) last_commit: watch::Sender<CommitSeq>,
+    /// Who may still touch the file.
+    users: watch::Sender<Users>,
     /// Kept while there is no writer: the next one resolves it.
     doubt: Mutex<Option<Doubt>>,
+    /// What is to be kept of writes that failed, as long as it is not in the file.
+    burials: Mutex<Vec<Burial>>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Users {
+    /// Actors that have a connection, or are opening one.
+    connected: usize,
+    /// Nobody tells an actor to open one any more.
+    unsupervised: bool,
+}
+
+/// An actor's word that it has a connection; gone when the connection is.
+pub(crate) struct Connected<'a>(&'a watch::Sender<Users>);
+
+impl Drop for Connected<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|users| users.connected -= 1);
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,8 +71,28 @@ impl Shared {
             stats,
             health: watch::Sender::new(Health { state: State::Starting, reason: None }),
             last_commit: watch::Sender::new(CommitSeq::default()),
+            users: watch::Sender::new(Users::default()),
             doubt: Mutex::new(None),
+            burials: Mutex::default(),
         }
+    }
+
+    /// To be held by an actor from before it opens a connection until after it has closed it.
+    pub(crate) fn connected(&self) -> Connected<'_> {
+        self.users.send_modify(|users| users.connected += 1);
+        Connected(&self.users)
+    }
+
+    /// Said by the supervisor at its end, whatever ended it.
+    pub(crate) fn unsupervised(&self) {
+        self.users.send_modify(|users| users.unsupervised = true);
+    }
+
+    /// Returns when the file is closed, and nobody will open it again.
+    pub(crate) async fn closed(&self) {
+        let mut news = self.users.subscribe();
+        // It cannot fail: the sender lives as long as `self`.
+        let _ = news.wait_for(|users| users.unsupervised && users.connected == 0).await;
     }
 
     pub(crate) fn put_doubt(&self, doubt: Doubt) {
@@ -59,6 +101,31 @@ impl Shared {
 
     pub(crate) fn take_doubt(&self) -> Option<Doubt> {
         self.doubt.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// To be told of each write that failed, before it is answered.
+    pub(crate) fn note_failure(&self, ticket: &WriteTicket, error: &WriteError) {
+        match ticket.burial(error) {
+            Some(burial) => self.put_burials(vec![burial]),
+            None if ticket.is_unattended() => self.note_loss(1, &error.to_string()),
+            None => {}
+        }
+    }
+
+    pub(crate) fn put_burials(&self, burials: Vec<Burial>) {
+        self.burials.lock().unwrap_or_else(PoisonError::into_inner).extend(burials);
+    }
+
+    pub(crate) fn take_burials(&self) -> Vec<Burial> {
+        std::mem::take(&mut *self.burials.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Writes that nobody waited for were not executed, and there is no place for them.
+    pub(crate) fn note_loss(&self, writes: usize, reason: &str) {
+        if writes > 0 {
+            stats::add(&self.stats.writes_lost, writes);
+            tracing::error!(writes, reason, "writes that nobody waited for are lost");
+        }
     }
 
     /// Tells of a state, unless the database has reached its end.
@@ -74,6 +141,11 @@ impl Shared {
             }
             !is_final
         });
+    }
+
+    /// Whether its end has begun.
+    pub(crate) fn is_closing(&self) -> bool {
+        matches!(self.health.borrow().state, State::ShuttingDown | State::Stopped | State::Failed)
     }
 
     pub(crate) fn has_failed(&self) -> bool {
@@ -97,9 +169,15 @@ impl Shared {
         if let Some(doubt) = self.take_doubt() {
             tracing::error!(commit = doubt.commit.0, writes = doubt.writes.len(), "a commit stays in doubt");
             let reason = health.reason.unwrap_or_default();
+            let unattended = doubt.writes.iter().filter(|(ticket, _)| ticket.is_unattended()).count();
+            self.note_loss(unattended, &reason);
             doubt.writes.into_iter().for_each(|(ticket, _)| ticket.in_doubt(&reason));
         }
         self.refuse_all(RefusedBecause::Failed);
+        self.note_loss(
+            self.take_burials().len(),
+            "the database failed before they were kept as dead letters",
+        );
     }
 
     /// Refuses from now on, and lets the actors finish what is queued.
@@ -115,6 +193,8 @@ impl Shared {
         self.reads.close(because);
         let writes = self.intake.drain();
         let refused = writes.len();
+        let unattended = writes.iter().filter(|ticket| ticket.is_unattended()).count();
+        self.note_loss(unattended, &because.to_string());
         for ticket in writes {
             ticket.refuse(because);
         }

@@ -202,6 +202,7 @@ impl Supervisor {
         if self.at_work == 0 {
             self.engine.close();
             self.shared.tell(State::Stopped, None);
+            self.shared.unsupervised();
             if let Some((started, error)) = self.start_failure.take() {
                 let _ = started.send(Err(error));
             }
@@ -217,6 +218,7 @@ impl Drop for Supervisor {
         if self.at_work > 0 {
             self.shared.give_up("the actix System was stopped before the database".into());
         }
+        self.shared.unsupervised();
     }
 }
 

@@ -11,14 +11,15 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::engine::WriteOutcome;
 use crate::error::{ReadError, Refusal, WriteError};
-use crate::message::{ReadRequest, Rows, Value, WriteRequest};
+use crate::message::{Burial, LeaseSeat, ReadRequest, Rows, Task, Value, WriteRequest};
 use crate::policy::RefusedBecause;
 use crate::queue::Queued;
 
 /// A write that waits for its turn.
 pub(crate) struct WriteTicket {
     pub(crate) request: WriteRequest,
-    reply: oneshot::Sender<WriteAnswer>,
+    /// None: nobody waits for it. If it fails it becomes a dead letter.
+    reply: Option<oneshot::Sender<WriteAnswer>>,
     limit: Option<TimeLimit>,
     size: usize,
     /// Writers that panicked with this in hand.
@@ -37,13 +38,30 @@ impl WriteTicket {
         limit: Option<TimeLimit>,
     ) -> (Self, oneshot::Receiver<WriteAnswer>) {
         let (reply, answer) = oneshot::channel();
+        (Self { reply: Some(reply), ..Self::unattended(request, limit) }, answer)
+    }
+
+    pub(crate) fn unattended(request: WriteRequest, limit: Option<TimeLimit>) -> Self {
         let size = request.size();
-        (Self { request, reply, limit, size, crashes: 0 }, answer)
+        Self { request, reply: None, limit, size, crashes: 0 }
+    }
+
+    pub(crate) fn is_unattended(&self) -> bool {
+        self.reply.is_none()
+    }
+
+    /// What is to be kept of it if it failed with this error and nobody hears of it, or if it is a dead letter that was tried
+    /// again.
+    pub(crate) fn burial(&self, error: &WriteError) -> Option<Burial> {
+        let is_kept = self.is_unattended() || matches!(self.request.task, Task::Retry(_));
+        if is_kept { Burial::of(&self.request, error) } else { None }
     }
 
     /// A caller that left in the meantime gets nothing, and that is all right.
     pub(crate) fn answer(self, outcome: WriteOutcome) {
-        let _ = self.reply.send(WriteAnswer { outcome, _request: self.request });
+        if let Some(reply) = self.reply {
+            let _ = reply.send(WriteAnswer { outcome, _request: self.request });
+        }
     }
 
     pub(crate) fn refuse(self, because: RefusedBecause) {
@@ -54,10 +72,15 @@ impl WriteTicket {
         self.answer(Err(WriteError::Unknown(reason.to_owned())));
     }
 
+    /// Whether it is a lease whose turn has begun: nobody can go on with it.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.request.task.as_lease().is_some_and(LeaseSeat::was_granted)
+    }
+
     /// Whether its turn may begin: its caller is there, and its time is not up.
     pub(crate) fn begins(&self, now: Instant) -> bool {
         let in_time = |limit: &TimeLimit| now < limit.deadline && limit.begin();
-        !self.reply.is_closed() && self.limit.as_ref().is_none_or(in_time)
+        !self.is_abandoned() && self.limit.as_ref().is_none_or(in_time)
     }
 
     /// Its turn did not come to an end; it waits for another one.
@@ -122,11 +145,12 @@ impl Queued for WriteTicket {
     }
 
     fn is_abandoned(&self) -> bool {
-        self.reply.is_closed()
+        self.reply.as_ref().is_some_and(oneshot::Sender::is_closed)
     }
 
     fn is_urgent(&self) -> bool {
-        self.request.is_flush
+        // A lease is the last of its batch.
+        self.request.task.is_flush() || self.request.task.as_lease().is_some()
     }
 }
 

@@ -15,10 +15,11 @@ use actix::{Actor, ActorContext, Addr, Handler, MessageResult, SyncArbiter, Sync
 
 use super::shared::{Doubt, Shared};
 use super::ticket::WriteTicket;
-use super::{Collect, Exit, panic_message};
+use super::{Collect, Exit};
 use crate::engine::{Engine, EngineFailure, Occasion, Outcomes, WriteEngine};
-use crate::error::{StatementError, StatementErrorKind};
-use crate::policy::{BatchPolicy, FlushReason, Load, Pending, RefusedBecause, Traffic, Verdict};
+use crate::error::{LeaseEnd, Refusal, StatementError, StatementErrorKind, WriteError};
+use crate::message::panic_message;
+use crate::policy::{BatchPolicy, Cost, FlushReason, Load, Pending, RefusedBecause, Traffic, Verdict};
 use crate::queue::{ONE, Queued, Woken};
 use crate::settings::{self, WriterSettings};
 use crate::stats;
@@ -38,6 +39,8 @@ pub(crate) struct WriterActor {
 struct Hand {
     tickets: Vec<WriteTicket>,
     outcomes: Outcomes,
+    /// Its turn comes when the others are committed.
+    lease: Option<WriteTicket>,
 }
 
 impl WriterActor {
@@ -67,6 +70,8 @@ impl WriterActor {
 
     /// Opens a connection and commits batches until the queue is closed and empty.
     fn work(&mut self, collect: Collect) -> Exit {
+        let shared = Arc::clone(&self.shared);
+        let _connected = shared.connected();
         let mut engine = match self.engine.open_writer() {
             Ok(engine) => engine,
             Err(error) => return Exit::CannotOpen(error),
@@ -79,15 +84,22 @@ impl WriterActor {
 
     fn work_with(&mut self, engine: &mut dyn WriteEngine, collect: Collect) -> Result<(), EngineFailure> {
         self.resolve_doubt(engine)?;
+        self.bury(engine)?;
         self.shared.last_commit.send_replace(engine.last_commit());
         // Nobody listens any more only if the supervisor is gone, and then the queue is closed too.
         let _ = collect.ready.send(());
         while self.shared.intake.wait(ONE, None) != Woken::Finished {
             let reason = self.collect_batch();
             self.drop_the_late();
+            // A lease is urgent, so it ends the batch.
+            self.hand.lease = self.hand.tickets.pop_if(|last| last.request.task.as_lease().is_some());
             if !self.hand.tickets.is_empty() {
                 self.commit_batch(engine, reason)?;
             }
+            if let Some(lease) = self.hand.lease.take() {
+                self.hold_lease(engine, lease)?;
+            }
+            self.bury(engine)?;
         }
         engine.maintain(Occasion::Close)
     }
@@ -95,7 +107,7 @@ impl WriterActor {
     /// A COMMIT failed under the writer before this one. Either it is in the file all the same, or it is made sure that
     /// it never will be; only then its writes may run again, or be told that they were not executed.
     fn resolve_doubt(&self, engine: &mut dyn WriteEngine) -> Result<(), EngineFailure> {
-        let Some(mut doubt) = self.shared.take_doubt() else { return Ok(()) };
+        let Some(doubt) = self.shared.take_doubt() else { return Ok(()) };
         let resolved = match engine.last_commit().cmp(&doubt.commit) {
             Ordering::Less => engine.erase(doubt.commit),
             // It is there, or what was to erase it is; both as far as this process can see.
@@ -110,10 +122,36 @@ impl WriterActor {
         if is_there {
             doubt.writes.into_iter().for_each(|(ticket, outcome)| ticket.answer(outcome));
         } else {
-            doubt.writes.iter_mut().for_each(|(ticket, _)| ticket.waits_again());
-            self.shared.intake.give_back(doubt.writes.into_iter().map(|(ticket, _)| ticket));
+            self.give_back(doubt.writes.into_iter().map(|(ticket, _)| ticket).collect());
         }
         Ok(())
+    }
+
+    /// Puts back at the head of the queue what may run again.
+    fn give_back(&self, tickets: Vec<WriteTicket>) {
+        let (spent, mut tickets): (Vec<_>, Vec<_>) = tickets.into_iter().partition(WriteTicket::is_spent);
+        for lease in spent {
+            lease.answer(Err(WriteError::LeaseEnded(LeaseEnd::WriterFailed)));
+        }
+        tickets.iter_mut().for_each(WriteTicket::waits_again);
+        stats::add(&self.shared.stats.writes_given_back, tickets.len());
+        self.shared.intake.give_back(tickets.into_iter());
+    }
+
+    /// Keeps what is left of writes that failed and that nobody waited for.
+    fn bury(&self, engine: &mut dyn WriteEngine) -> Result<(), EngineFailure> {
+        let burials = self.shared.take_burials();
+        if burials.is_empty() {
+            return Ok(());
+        }
+        let buried = engine.bury(&burials);
+        match &buried {
+            Ok(()) => stats::add(&self.shared.stats.writes_buried, burials.len()),
+            // The next writer tries again.
+            Err(_) => self.shared.put_burials(burials),
+        }
+        self.shared.last_commit.send_replace(engine.last_commit());
+        buried
     }
 
     /// Takes writes into the hand until the policy says to commit, and why.
@@ -159,7 +197,9 @@ impl WriterActor {
         let is_late = |ticket: &mut WriteTicket| !ticket.begins(now);
         for ticket in self.hand.tickets.extract_if(.., is_late) {
             stats::add(&self.shared.stats.writes_abandoned, 1);
-            ticket.refuse(RefusedBecause::DeadlinePassed);
+            let error = WriteError::from(Refusal::new(RefusedBecause::DeadlinePassed));
+            self.shared.note_failure(&ticket, &error);
+            ticket.answer(Err(error));
         }
     }
 
@@ -169,7 +209,7 @@ impl WriterActor {
         reason: FlushReason,
     ) -> Result<(), EngineFailure> {
         let begun = Instant::now();
-        let Hand { tickets, outcomes } = &mut self.hand;
+        let Hand { tickets, outcomes, .. } = &mut self.hand;
         *outcomes = Outcomes::for_writes(tickets.len());
         let writes: Vec<_> = tickets.iter().map(|ticket| &ticket.request).collect();
         self.shared.stats.in_hand.store(tickets.len() as u64, Relaxed);
@@ -177,7 +217,9 @@ impl WriterActor {
         self.shared.stats.in_hand.store(0, Relaxed);
         self.shared.last_commit.send_replace(engine.last_commit());
         fail::fail_point!("after_commit");
-        self.traffic = self.traffic.after(tickets.len(), outcomes.sealing, reason, self.waited_from);
+        let cost =
+            Cost { commit: outcomes.sealing, statements: begun.elapsed().saturating_sub(outcomes.sealing) };
+        self.traffic = self.traffic.after(tickets.len(), cost, reason, self.waited_from);
         tracing::debug!(
             writes = tickets.len(),
             reason = reason.name(),
@@ -192,13 +234,32 @@ impl WriterActor {
         result
     }
 
+    fn hold_lease(&mut self, engine: &mut dyn WriteEngine, lease: WriteTicket) -> Result<(), EngineFailure> {
+        self.hand.tickets.push(lease);
+        self.hand.outcomes = Outcomes::for_writes(1);
+        self.shared.stats.in_hand.store(1, Relaxed);
+        let Hand { tickets, outcomes, .. } = &mut self.hand;
+        let Some(seat) = tickets[0].request.task.as_lease() else { return Ok(()) };
+        let result = engine.lease(seat, outcomes);
+        self.shared.stats.in_hand.store(0, Relaxed);
+        self.shared.last_commit.send_replace(engine.last_commit());
+        if result.is_ok() {
+            stats::add(&self.shared.stats.leases, 1);
+            self.answer_settled();
+            return engine.maintain(Occasion::Commit);
+        }
+        result
+    }
+
     /// Answers what is final, and keeps the rest in hand.
     fn answer_settled(&mut self) {
-        let Hand { tickets, outcomes } = std::mem::take(&mut self.hand);
+        let (tickets, outcomes) =
+            (std::mem::take(&mut self.hand.tickets), std::mem::take(&mut self.hand.outcomes));
         let stats = &self.shared.stats;
         stats::add(&stats.commits, outcomes.commits);
         stats::add(&stats.replayed_batches, usize::from(outcomes.replayed));
         let (mut committed, mut failed) = (0, 0);
+        let counts = |ticket: &WriteTicket| usize::from(!ticket.request.task.is_flush());
         let mut in_doubt = outcomes.in_doubt;
         let doubtful =
             in_doubt.as_ref().map_or(0..0, |doubt| doubt.first..doubt.first + doubt.outcomes.len());
@@ -207,7 +268,10 @@ impl WriterActor {
         for (place, (ticket, outcome)) in tickets.into_iter().zip(settled).enumerate() {
             match outcome {
                 Some(outcome) => {
-                    *(if outcome.is_ok() { &mut committed } else { &mut failed }) += 1;
+                    if let Err(error) = &outcome {
+                        self.shared.note_failure(&ticket, error);
+                    }
+                    *(if outcome.is_ok() { &mut committed } else { &mut failed }) += counts(&ticket);
                     ticket.answer(outcome);
                 }
                 None if doubtful.contains(&place) => doubted.push(ticket),
@@ -242,15 +306,14 @@ impl WriterActor {
                 let error = StatementError::new(StatementErrorKind::Panicked, message);
                 stats::add(&self.shared.stats.writes_failed, 1);
                 for ticket in tickets.drain(..) {
-                    ticket.answer(Err(error.clone().into()));
+                    let error = WriteError::from(error.clone());
+                    self.shared.note_failure(&ticket, &error);
+                    ticket.answer(Err(error));
                 }
             }
         }
-        for ticket in &mut tickets {
-            ticket.waits_again();
-        }
-        stats::add(&self.shared.stats.writes_given_back, tickets.len());
-        self.shared.intake.give_back(tickets.into_iter());
+        tickets.extend(self.hand.lease.take());
+        self.give_back(tickets);
         self.shared.answer_all_if_failed();
     }
 }

@@ -42,11 +42,13 @@ fn parse_params(json: &str) -> Result<Params, String> {
     Params::from_json(json).map_err(|error| error.to_string())
 }
 
-/// JSON scalars and blobs are what they say, everything else is text.
+/// JSON scalars, blobs and infinities are what they say, everything else is text.
 fn parse_param(text: &str) -> Result<Value, String> {
     let is_value = match serde_json::from_str::<serde_json::Value>(text) {
         Ok(serde_json::Value::Array(_)) | Err(_) => false,
-        Ok(serde_json::Value::Object(fields)) => fields.len() == 1 && fields.contains_key("base64"),
+        Ok(serde_json::Value::Object(fields)) => {
+            fields.len() == 1 && (fields.contains_key("base64") || fields.contains_key("real"))
+        }
         Ok(_) => text.trim() == text,
     };
     if !is_value {

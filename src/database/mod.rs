@@ -1,6 +1,9 @@
 //! The door: the one way into a database, as a handle that any thread may hold.
 
 mod actor;
+mod dead_letters;
+mod lease;
+mod logic;
 mod open;
 #[cfg(feature = "relay")]
 mod relay;
@@ -8,13 +11,16 @@ mod shutdown;
 mod status;
 mod stream;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::select;
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
 pub use actor::{DatabaseActor, Flush, GetStatus};
+pub use lease::Lease;
 pub use open::DatabaseBuilder;
 pub use shutdown::ShutdownReport;
 pub use stream::RowStream;
@@ -24,7 +30,7 @@ use crate::actors::ticket::{Presence, ReadReply, ReadTicket, TimeLimit, WriteAns
 use crate::engine::Engine;
 use crate::error::{ReadError, Refusal, StartError, WriteError};
 use crate::message::{
-    CommitSeq, Committed, Execute, Extent, Query, QueryOne, Read, ReadRequest, Receipt, Row, Rows,
+    CommitSeq, Committed, Execute, Extent, Query, QueryOne, Read, ReadRequest, Receipt, Row, Rows, Task,
     Transaction, TransactionReceipt, Write, WriteRequest,
 };
 use crate::policy::{Overflow, RefusedBecause};
@@ -140,7 +146,8 @@ impl Database {
         let deadline = self.read_deadline(&query);
         self.wait_for_commit(&query, deadline).await?;
         let (reply, stream) = RowStream::channel();
-        let request = ReadRequest { statement: query.statement, extent: Extent::Unlimited };
+        let request =
+            ReadRequest { statement: query.statement, extent: Extent::Unlimited, is_own: query.is_own };
         self.push_read(ReadTicket::new(request, reply, deadline, stream.presence()));
         stream.begin().await
     }
@@ -151,7 +158,7 @@ impl Database {
     /// # Errors
     /// [`WriteError`] if the database is closed or failed.
     pub async fn flush(&self) -> Result<CommitSeq, WriteError> {
-        self.push_write(WriteRequest::flush(), None, Overflow::Wait)
+        self.push_write(Task::Flush.into(), None, Overflow::Wait)
             .outcome()
             .await
             .map(|committed| committed.commit)
@@ -178,10 +185,8 @@ impl Database {
         write: impl Write,
         overflow: Overflow,
     ) -> Result<PendingWrite, WriteError> {
-        let transaction = write.into_transaction()?;
-        // A time beyond the end of the clock is no limit.
-        let deadline = transaction.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        Ok(self.push_write(transaction.into(), deadline.map(TimeLimit::new), overflow))
+        let (request, limit) = request(write)?;
+        Ok(self.push_write(request, limit, overflow))
     }
 
     fn push_write(
@@ -206,7 +211,7 @@ impl Database {
         let deadline = self.read_deadline(&query);
         self.wait_for_commit(&query, deadline).await?;
         let (reply, rows) = oneshot::channel();
-        let request = ReadRequest { statement: query.statement, extent: query.extent };
+        let request = ReadRequest { statement: query.statement, extent: query.extent, is_own: query.is_own };
         // Lives as long as this future: a caller who drops it ends the query.
         let presence = Presence::default();
         self.push_read(ReadTicket::new(request, ReadReply::Rows(reply), deadline, &presence));
@@ -236,8 +241,10 @@ impl Database {
     async fn wait_for_commit(&self, query: &Query, deadline: Instant) -> Result<(), ReadError> {
         let Some(wanted) = query.min_commit else { return Ok(()) };
         let mut news = self.inner.shared.last_commit.subscribe();
-        let reached = news.wait_for(|last| *last >= wanted);
-        if in_time(deadline, reached).await.is_some() {
+        let reached = pin!(news.wait_for(|last| *last >= wanted));
+        // After the end no commit will come, and the queue says why.
+        let ended = pin!(self.ended());
+        if in_time(deadline, select(reached, ended)).await.is_some() {
             return Ok(());
         }
         Err(ReadError::CommitNotReached { wanted: wanted.0, last: self.last_commit().0 })
@@ -251,6 +258,18 @@ impl std::fmt::Debug for Database {
             .field("path", &self.inner.settings.database.path)
             .finish_non_exhaustive()
     }
+}
+
+/// What a message asks for, and until when it may begin.
+fn request(write: impl Write) -> Result<(WriteRequest, Option<TimeLimit>), WriteError> {
+    let transaction = write.into_transaction()?;
+    let limit = transaction.timeout.and_then(time_limit);
+    Ok((transaction.into(), limit))
+}
+
+/// A time beyond the end of the clock is no limit.
+fn time_limit(timeout: Duration) -> Option<TimeLimit> {
+    Instant::now().checked_add(timeout).map(TimeLimit::new)
 }
 
 /// A write in the queue. Dropping it takes the write back, if its turn has not come.

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Database;
 use crate::policy::RefusedBecause;
-use crate::stats::{State, get};
+use crate::stats::get;
 
 /// What a shutdown did.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -63,8 +63,11 @@ impl Database {
     }
 
     async fn closes_within(&self, limit: Duration) -> bool {
-        let mut news = self.inner.shared.health.subscribe();
-        let ended = news.wait_for(|health| matches!(health.state, State::Failed | State::Stopped));
-        actix_rt::time::timeout(limit, ended).await.is_ok()
+        let closed = actix_rt::time::timeout(limit, self.inner.shared.closed()).await.is_ok();
+        if closed {
+            // The supervisor has done so, unless its System was stopped.
+            self.inner.engine.close();
+        }
+        closed
     }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use crate::error::{ReadError, StartError, StatementError, WriteError};
-use crate::message::{CommitSeq, Committed, ReadRequest, Value, WriteRequest};
+use crate::message::{Burial, CommitSeq, Committed, LeaseSeat, ReadRequest, Value, WriteRequest};
 
 /// What the actors need to open their connections, again after each failure.
 pub(crate) trait Engine: Send + Sync + 'static {
@@ -29,6 +29,13 @@ pub(crate) trait WriteEngine {
     /// Commits the writes in order, each succeeding or failing alone. `outcomes` has a place for each write and is
     /// filled only with what is final, so that whatever is empty after an error, or a panic, may be run again.
     fn commit(&mut self, writes: &[&WriteRequest], outcomes: &mut Outcomes) -> Result<(), EngineFailure>;
+
+    /// Grants a lease and runs its orders until it is committed, rolled back or over. `outcomes` has one place.
+    fn lease(&mut self, seat: &LeaseSeat, outcomes: &mut Outcomes) -> Result<(), EngineFailure>;
+
+    /// Keeps what is left of writes that failed and that nobody waited for. Commits; may be told the same ones again after
+    /// an error.
+    fn bury(&mut self, dead: &[Burial]) -> Result<(), EngineFailure>;
 
     /// Makes sure that a COMMIT which failed, and is not in the file, is not there after a crash either: commits nothing,
     /// under the number after it, which overwrites what it left in the log.
@@ -63,6 +70,11 @@ pub(crate) struct Until<'a> {
 /// Where the rows of a query go.
 pub(crate) trait RowSink {
     fn columns(&mut self, columns: Vec<String>);
+    /// How many bytes the next row may have.
+    fn room(&self) -> usize;
+    /// The next row has so many bytes (more than there is room for, if it does not matter how many); it is copied only if
+    /// this is no error.
+    fn make_room(&mut self, bytes: usize) -> Result<(), StatementError>;
     /// An error means that nobody wants the rest.
     fn row(&mut self, row: Vec<Value>) -> Result<(), StatementError>;
 }

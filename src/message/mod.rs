@@ -1,7 +1,10 @@
 //! WHAT is said: the messages callers send and the replies they get. No I/O, no actors, no SQLite.
 
 mod de;
+mod dead_letter;
 mod execute;
+mod lease;
+mod logic;
 mod query;
 mod receipt;
 mod rows;
@@ -10,7 +13,12 @@ mod transaction;
 mod typed;
 mod value;
 
+pub use dead_letter::{
+    DeadLetter, Enqueue, Enqueued, ExpireDeadLetters, Expired, GetDeadLetters, Retried, RetryDeadLetters,
+};
 pub use execute::Execute;
+pub use lease::BeginLease;
+pub use logic::{Abort, Transact, Transacted, Tx};
 pub use query::{Query, QueryOne};
 pub use receipt::{CommitSeq, Receipt, StatementResult, TransactionReceipt};
 pub use rows::{Row, RowRef, Rows};
@@ -19,7 +27,10 @@ pub use transaction::Transaction;
 pub use typed::{Keyed, Read, Write};
 pub use value::Value;
 
+pub(crate) use dead_letter::{Burial, Buried, statements_from_json};
+pub(crate) use lease::{LeaseHold, LeaseOrder, LeaseSeat};
+pub(crate) use logic::{Logic, Returned, Steps, panic_message};
 pub(crate) use query::{Extent, ReadRequest};
 pub(crate) use receipt::Committed;
 pub(crate) use statement::Fingerprint;
-pub(crate) use transaction::WriteRequest;
+pub(crate) use transaction::{Task, WriteRequest};

@@ -15,12 +15,20 @@ pub struct Query {
     /// query began is seen. It is for numbers that came another way, such as from another process.
     pub min_commit: Option<CommitSeq>,
     pub(crate) extent: Extent,
+    /// Whether it reads the engine's own tables, which are closed to callers.
+    pub(crate) is_own: bool,
 }
 
 impl Query {
     /// A read of `statement`: a text, or a text and its parameters as a tuple.
     pub fn new(statement: impl Into<Statement>) -> Self {
-        Self { statement: statement.into(), timeout: None, min_commit: None, extent: Extent::Limited }
+        Self {
+            statement: statement.into(),
+            timeout: None,
+            min_commit: None,
+            extent: Extent::Limited,
+            is_own: false,
+        }
     }
 
     /// With these parameters.
@@ -50,6 +58,11 @@ impl Query {
         self.extent = Extent::First;
         self
     }
+
+    pub(crate) fn of_the_engine(mut self) -> Self {
+        self.is_own = true;
+        self
+    }
 }
 
 impl<S: Into<Statement>> From<S> for Query {
@@ -74,6 +87,7 @@ impl QueryOne {
 pub(crate) struct ReadRequest {
     pub(crate) statement: Statement,
     pub(crate) extent: Extent,
+    pub(crate) is_own: bool,
 }
 
 /// How much of a result is wanted.

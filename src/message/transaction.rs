@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Fingerprint, IdempotencyKey, Statement};
+use super::{ExpireDeadLetters, IdempotencyKey, LeaseSeat, Logic, Statement};
 
 /// Statements that are committed all or none.
 ///
@@ -47,33 +47,66 @@ impl Transaction {
 }
 
 /// A write on its way to the engine.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct WriteRequest {
-    /// None at all: a flush, which commits what came before it.
-    pub(crate) statements: Vec<Statement>,
+    pub(crate) task: Task,
     pub(crate) key: Option<IdempotencyKey>,
-    pub(crate) is_flush: bool,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub(crate) enum Task {
+    /// All of them or none.
+    Statements(Vec<Statement>),
+    Logic(Logic),
+    /// Has the writer to itself, so it is never part of a batch.
+    Lease(LeaseSeat),
+    /// Tries a dead letter again; it is one no more if that is committed.
+    Retry(i64),
+    Expire(ExpireDeadLetters),
+    /// Nothing; committed with what came before it.
+    Flush,
+}
+
+impl Task {
+    /// What logic, leases and dead letters count for: their statements are not known yet.
+    const UNKNOWN_SIZE: usize = 1_024;
+
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::Statements(statements) => statements.iter().map(Statement::size).sum(),
+            Self::Logic(_) | Self::Lease(_) | Self::Retry(_) => Self::UNKNOWN_SIZE,
+            Self::Expire(expire) => {
+                Self::UNKNOWN_SIZE + expire.ids.as_ref().map_or(0, |ids| size_of_val(ids.as_slice()))
+            }
+            Self::Flush => 0,
+        }
+    }
+
+    pub(crate) fn is_flush(&self) -> bool {
+        matches!(self, Self::Flush)
+    }
+
+    pub(crate) fn as_lease(&self) -> Option<&LeaseSeat> {
+        if let Self::Lease(seat) = self { Some(seat) } else { None }
+    }
 }
 
 impl WriteRequest {
-    pub(crate) fn flush() -> Self {
-        Self { statements: Vec::new(), key: None, is_flush: true }
-    }
-
     /// In bytes, for the bounds of queue and batch.
     pub(crate) fn size(&self) -> usize {
-        let key = self.key.as_ref().map_or(0, |key| key.as_str().len());
-        key + self.statements.iter().map(Statement::size).sum::<usize>()
+        self.key.as_ref().map_or(0, |key| key.as_str().len()) + self.task.size()
     }
+}
 
-    /// Tells this write from another one under the same key.
-    pub(crate) fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::of(&self.statements)
+impl From<Task> for WriteRequest {
+    fn from(task: Task) -> Self {
+        Self { task, key: None }
     }
 }
 
 impl From<Transaction> for WriteRequest {
     fn from(transaction: Transaction) -> Self {
-        Self { statements: transaction.statements, key: transaction.key, is_flush: false }
+        Self { task: Task::Statements(transaction.statements), key: transaction.key }
     }
 }

@@ -11,8 +11,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A value of one of SQLite's five storage classes (<https://sqlite.org/datatype3.html>).
 ///
-/// In JSON a blob is `{"base64": "AAEC"}`, a bool is read as 0 or 1, and a real that JSON cannot express
-/// (an infinity) is written as null.
+/// In JSON a blob is `{"base64": "AAEC"}`, a bool is read as 0 or 1, and an infinity, for which JSON has no number, is
+/// `{"real": "inf"}` or `{"real": "-inf"}`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub enum Value {
     /// SQL NULL.
@@ -119,6 +119,12 @@ impl Serialize for Value {
         match self {
             Self::Null => serializer.serialize_unit(),
             Self::Integer(integer) => serializer.serialize_i64(*integer),
+            // Not a number is NULL to SQLite, and null here.
+            Self::Real(real) if real.is_infinite() => {
+                let mut map = serializer.serialize_map(Some(1))?;
+                map.serialize_entry("real", if *real > 0.0 { "inf" } else { "-inf" })?;
+                map.end()
+            }
             Self::Real(real) => serializer.serialize_f64(*real),
             Self::Text(text) => serializer.serialize_str(text),
             Self::Blob(bytes) => {
@@ -188,17 +194,19 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
-        let expected = r#"an object as a value must be {"base64": ".."} and nothing else"#;
-        match map.next_entry::<String, String>()? {
-            Some((key, encoded)) if key == "base64" => {
-                if map.next_key::<String>()?.is_some() {
-                    return Err(de::Error::custom(expected));
-                }
-                LENIENT
-                    .decode(&encoded)
-                    .map(Value::Blob)
-                    .map_err(|error| de::Error::custom(format_args!("invalid base64: {error}")))
-            }
+        let expected =
+            r#"an object as a value must be {"base64": ".."} (or {"real": "inf"}) and nothing else"#;
+        let entry = map.next_entry::<String, String>()?;
+        if map.next_key::<String>()?.is_some() {
+            return Err(de::Error::custom(expected));
+        }
+        match entry.as_ref().map(|(key, text)| (key.as_str(), text.as_str())) {
+            Some(("base64", encoded)) => LENIENT
+                .decode(encoded)
+                .map(Value::Blob)
+                .map_err(|error| de::Error::custom(format_args!("invalid base64: {error}"))),
+            Some(("real", "inf")) => Ok(Value::Real(f64::INFINITY)),
+            Some(("real", "-inf")) => Ok(Value::Real(f64::NEG_INFINITY)),
             _ => Err(de::Error::custom(expected)),
         }
     }
@@ -215,6 +223,8 @@ mod tests {
             Value::Integer(i64::MIN),
             Value::Integer(i64::MAX),
             Value::Real(0.1),
+            Value::Real(f64::INFINITY),
+            Value::Real(f64::NEG_INFINITY),
             Value::Text("naïve \u{1F980} \"quoted\"".into()),
             Value::Blob(vec![0, 255, 1]),
         ] {
@@ -253,6 +263,7 @@ mod tests {
             (r#"{"base64":"!"}"#, "invalid base64"),
             (r#"{"base64":"","x":1}"#, "nothing else"),
             (r#"{"hex":"ff"}"#, "nothing else"),
+            (r#"{"real":"1"}"#, "nothing else"),
             ("{}", "nothing else"),
             ("9223372036854775808", "beyond the 64-bit signed range"),
         ] {

@@ -5,8 +5,9 @@
 //! last time it waits for them, and then one COMMIT does for all. Without the wait they fall into two groups that take
 //! turns, with a COMMIT for each; but one group comes back while the other one is written, and in a wait the writer is
 //! idle. So a wait pays only if it costs less than the COMMIT it saves: with few callers or slow disks it does, with a
-//! thousand callers and fast disks it does not. Hence a wait ends after half the cost of a COMMIT, and a few in a row
-//! that ended in vain are followed by a pause of many batches, in which none waits.
+//! thousand callers and fast disks it does not. Hence no batch waits where the statements of the last one took longer than
+//! its COMMIT, a wait ends after half the cost of a COMMIT, and a few in a row that ended in vain are followed by a pause
+//! of many batches, in which none waits.
 
 use std::time::{Duration, Instant};
 
@@ -78,6 +79,14 @@ pub(crate) enum Behind {
     Closed,
 }
 
+/// What a batch took.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cost {
+    pub(crate) statements: Duration,
+    /// The COMMIT by itself.
+    pub(crate) commit: Duration,
+}
+
 /// The recent past, for `Linger::Auto`.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Traffic {
@@ -85,6 +94,8 @@ pub(crate) struct Traffic {
     pub(crate) last_batch: usize,
     /// What the last COMMIT took by itself, without the statements before it.
     pub(crate) commit_cost: Duration,
+    /// What its statements took.
+    pub(crate) statement_cost: Duration,
     /// Waits that ended without the company, one after the other.
     in_vain: u32,
     /// So many batches will not wait.
@@ -101,12 +112,18 @@ impl Traffic {
     pub(crate) fn after(
         self,
         batch: usize,
-        commit_cost: Duration,
+        cost: Cost,
         reason: FlushReason,
         waited_from: Option<usize>,
     ) -> Self {
         let pause = self.pause.saturating_sub(1);
-        let mut after = Self { last_batch: batch, commit_cost, pause, ..self };
+        let mut after = Self {
+            last_batch: batch,
+            commit_cost: cost.commit,
+            statement_cost: cost.statements,
+            pause,
+            ..self
+        };
         match waited_from {
             Some(_) if reason == FlushReason::Linger => {
                 after.in_vain += 1;
@@ -123,7 +140,7 @@ impl Traffic {
 
     /// Whether company is expected that is worth a wait.
     fn is_company_missing(self, pending: Pending) -> bool {
-        self.pause == 0 && pending.writes < self.last_batch
+        self.pause == 0 && pending.writes < self.last_batch && self.statement_cost <= self.commit_cost
     }
 }
 
@@ -274,6 +291,12 @@ mod tests {
         );
         assert_eq!(decide(Linger::Auto, (8, 8, 0), Behind::Nothing, (8, 4)), idle, "everybody is back");
         assert!(waits(decide(Linger::Auto, (7, 7, 1), Behind::Nothing, (8, 4))), "one is missing");
+        let dear =
+            Traffic { last_batch: 8, statement_cost: 5 * MS, commit_cost: 4 * MS, ..Traffic::default() };
+        let policy = BatchPolicy { max_writes: 10, max_bytes: 10, linger: Linger::Auto, max_linger: MS };
+        let now = Instant::now();
+        let pending = Pending { writes: 7, bytes: 7, since: now, flush_requested: false };
+        assert_eq!(policy.decide(pending, Behind::Nothing, dear, now), idle, "its COMMIT is the lesser part");
         let up = Verdict::Flush(FlushReason::Linger);
         assert_eq!(decide(Linger::Auto, (7, 7, 2), Behind::Nothing, (8, 4)), up, "half a commit is enough");
         assert_eq!(decide(Linger::Auto, (7, 7, 5), Behind::Nothing, (8, 400)), up, "never past max_linger");
@@ -288,8 +311,9 @@ mod tests {
             let pending = Pending { writes: 1, bytes: 1, since: now, flush_requested: false };
             self::waits(policy.decide(pending, Behind::Nothing, traffic, now))
         };
-        let after = |traffic: Traffic, reason, waited_from| traffic.after(8, MS, reason, waited_from);
-        let begun = Traffic::default().after(8, MS, idle, None);
+        let cost = Cost { statements: MS, commit: MS };
+        let after = |traffic: Traffic, reason, waited_from| traffic.after(8, cost, reason, waited_from);
+        let begun = after(Traffic::default(), idle, None);
         for (name, batches, expected) in [
             ("nobody waited yet", vec![], true),
             ("twice in vain", vec![(up, Some(1)); 2], true),

@@ -9,5 +9,5 @@ pub use batch::{FlushReason, Linger};
 pub use restart::RestartPolicy;
 
 pub(crate) use admission::{Admission, AdmissionPolicy, Load};
-pub(crate) use batch::{BatchPolicy, Behind, Pending, Traffic, Verdict};
+pub(crate) use batch::{BatchPolicy, Behind, Cost, Pending, Traffic, Verdict};
 pub(crate) use restart::RestartVerdict;

@@ -125,6 +125,7 @@ impl Server {
     /// # Errors
     /// [`ServeError`]; nothing is left open then.
     pub async fn bind(settings: Settings) -> Result<Self, ServeError> {
+        limit_sqlite_memory(&settings)?;
         let database = Database::open(settings).await?;
         match Self::listen(database.clone()) {
             Ok(server) => Ok(server),
@@ -222,6 +223,15 @@ impl std::fmt::Debug for Server {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Server").field("addresses", &self.addresses).finish_non_exhaustive()
     }
+}
+
+/// For the whole process (<https://sqlite.org/c3ref/hard_heap_limit64.html>): a row of many large values is built before
+/// any limit on results sees it. A library has no business with it, a daemon has.
+fn limit_sqlite_memory(settings: &Settings) -> Result<(), ServeError> {
+    let limit = i64::try_from(settings.server.max_sqlite_memory.as_u64()).unwrap_or(i64::MAX);
+    rusqlite::Connection::open_in_memory()
+        .and_then(|conn| conn.pragma_update_and_check(None, "hard_heap_limit", limit, |_| Ok(())))
+        .map_err(|error| ServeError::Server(error.to_string()))
 }
 
 // Taken by value: it is what `map_err` gives.

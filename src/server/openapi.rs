@@ -117,6 +117,11 @@ impl PartialSchema for Value {
             .required("base64")
             .additional_properties(Some(AdditionalProperties::FreeForm(false)))
             .description(Some("A blob."));
+        let infinity = of_type(Type::Object)
+            .property("real", of_type(Type::String).enum_values(Some(["inf", "-inf"])))
+            .required("real")
+            .additional_properties(Some(AdditionalProperties::FreeForm(false)))
+            .description(Some("An infinity, for which JSON has no number."));
         let one_of = OneOfBuilder::new()
             .item(of_type(Type::Null))
             .item(integer)
@@ -124,7 +129,8 @@ impl PartialSchema for Value {
             .item(of_type(Type::String))
             .item(of_type(Type::Boolean).description(Some("Taken as 0 or 1; never an answer.")))
             .item(blob)
-            .description(Some("A value of SQLite. A real that JSON cannot express is null."));
+            .item(infinity)
+            .description(Some("A value of SQLite."));
         Schema::OneOf(one_of.build()).into()
     }
 }

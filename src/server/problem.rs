@@ -261,6 +261,9 @@ impl From<WriteError> for Problem {
             }
             WriteError::InvalidMessage(_) => Self::new(StatusCode::BAD_REQUEST, code, detail),
             WriteError::Refused(refusal) => Self { detail, ..refusal.into() },
+            WriteError::Aborted(_) | WriteError::LeaseEnded(_) => {
+                Self { retryable: error.is_retryable(), ..Self::new(StatusCode::CONFLICT, code, detail) }
+            }
             WriteError::IdempotencyConflict => Self::new(StatusCode::CONFLICT, code, detail),
             WriteError::Unknown(_) => {
                 let problem = Self::new(StatusCode::INTERNAL_SERVER_ERROR, code, detail);

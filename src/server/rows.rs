@@ -29,9 +29,12 @@ pub(super) async fn answer(mut rows: RowStream, layout: Layout) -> Result<HttpRe
     let begin = (rows, encoder, Some(first.unwrap_or_default()));
     let body = stream::unfold(Some(begin), |state| async {
         let (mut rows, mut encoder, first) = state?;
-        let piece = match first {
-            Some(first) => Ok(first),
-            None => rows.next().await?,
+        let piece = if let Some(first) = first {
+            Ok(first)
+        } else {
+            // A fast query and a fast receiver would have the thread to themselves for megabytes at a time.
+            actix_rt::task::yield_now().await;
+            rows.next().await?
         };
         match piece {
             Ok(piece) => Some((encoder.rows(&piece).map(Bytes::from), Some((rows, encoder, None)))),

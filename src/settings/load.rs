@@ -94,8 +94,18 @@ impl Settings {
             self.server.max_body.as_u64() > 0,
             "server.max_body is 0; no request with a body could be taken",
         )?;
+        check(
+            (64 << 10..=1_000_000_000).contains(&self.database.max_value_size.as_u64()),
+            "database.max_value_size is not between 64 KiB and 1 GB, which is as far as SQLite goes",
+        )?;
+        let sqlite_memory = self.server.max_sqlite_memory.as_u64();
+        check(
+            sqlite_memory == 0 || sqlite_memory >= 32 << 20,
+            "server.max_sqlite_memory is below 32 MiB; nothing could be opened. 0 is no limit",
+        )?;
         check(self.server.max_line.as_u64() > 0, "server.max_line is 0; no line could be imported")?;
         self.check_durations()?;
+        check(!writer.lease_timeout.is_zero(), "writer.lease_timeout is 0; every lease would end at once")?;
         check(!writer.statement_timeout.is_zero(), "writer.statement_timeout is 0; every write would fail")?;
         check(!self.readers.query_timeout.is_zero(), "readers.query_timeout is 0; every query would fail")?;
         check(!self.supervisor.window.is_zero(), "supervisor.window is 0; restarts would have no bound")?;
@@ -130,6 +140,7 @@ impl Settings {
             ("database.idempotency_retention", database.idempotency_retention, 100 * LONGEST),
             ("writer.max_linger", self.writer.max_linger, Duration::from_mins(1)),
             ("writer.statement_timeout", self.writer.statement_timeout, LONGEST),
+            ("writer.lease_timeout", self.writer.lease_timeout, LONGEST),
             ("readers.query_timeout", readers.query_timeout, LONGEST),
             ("readers.max_stall", readers.max_stall, LONGEST),
             ("supervisor.window", supervisor.window, LONGEST),
@@ -188,6 +199,9 @@ mod tests {
             ("[database]\nbusy_timeout = \"1000000years\"", "busy_timeout is longer"),
             ("[readers]\nquery_timeout = \"1000000years\"", "query_timeout is longer"),
             ("[database]\npath = \":memory:\"", "plain file name"),
+            ("[database]\nmax_value_size = \"2 GiB\"", "max_value_size"),
+            ("[database]\nmax_value_size = \"1 KiB\"", "max_value_size"),
+            ("[server]\nmax_sqlite_memory = \"1 MiB\"", "max_sqlite_memory"),
             ("[database]\nwal_checkpoint_size = \"1 GiB\"", "wal_truncate_size"),
             ("[database]\nsynchronous = \"extra\"", "synchronous"),
             ("[server]\nlisten = \"0.0.0.0:4280\"", "admin_token"),

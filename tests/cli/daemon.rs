@@ -114,7 +114,7 @@ fn files_that_are_not_closed_in_time_are_a_failure() {
     });
     // SQLite looks up from a statement between its steps, and this is one step of many minutes. One of the two is begun,
     // the other waits for it.
-    let endless = "SELECT instr(zeroblob(20000000), CAST(zeroblob(10000000) || x'01' AS BLOB))";
+    let endless = "SELECT instr(zeroblob(14000000), CAST(zeroblob(7000000) || x'01' AS BLOB))";
     let asking = [(); 2].map(|()| {
         let command = place.command(&["query", endless, "--url", &daemon.url]);
         std::thread::spawn(move || finish(command, b""))

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use actix_sqlite::{Database, State};
+use actix_sqlite::{BeginLease, Database, LeaseEnd, State, WriteError};
 use fail::FailScenario;
 use futures_util::future::{join, join_all};
 
@@ -300,5 +300,46 @@ fn a_write_is_answered_though_the_system_is_gone_and_the_writer_panics() {
         }
         futures_util::future::Either::Right(_) => panic!("it was not answered"),
     }
+    scenario.teardown();
+}
+
+#[test]
+fn a_lease_does_not_outlive_its_writer_and_the_queue_does() {
+    let scenario = FailScenario::setup();
+    run(async {
+        let place = Place::new();
+        let database = place.open(|_| ()).await;
+        run_all(&database, &[TABLE]).await;
+        let mut lease = database.lease(BeginLease::new()).await.unwrap();
+        lease.execute("INSERT INTO t (caller, n) VALUES (1, 1)").await.unwrap();
+        let queued = {
+            let database = database.clone();
+            actix_rt::spawn(async move { database.execute(insert(2, 2)).await })
+        };
+        let another = {
+            let database = database.clone();
+            actix_rt::spawn(async move { database.lease(BeginLease::new()).await })
+        };
+        until("both are queued", || database.status().queue.length == 2).await;
+        fail::cfg("lease", "1*panic->off").unwrap();
+        let error =
+            soon("the end", lease.execute("INSERT INTO t (caller, n) VALUES (1, 2)")).await.unwrap_err();
+        assert_eq!(error, WriteError::LeaseEnded(LeaseEnd::WriterFailed));
+        assert!(soon("the commit", lease.commit()).await.is_err());
+        soon("the queued write", queued).await.unwrap().unwrap();
+        // A lease whose turn had not come gets it from the next writer.
+        let mut another = soon("the next lease", another).await.unwrap().unwrap();
+        another.execute("INSERT INTO t (caller, n) VALUES (3, 3)").await.unwrap();
+        another.commit().await.unwrap();
+        assert_eq!(integers(&database, "SELECT n FROM t ORDER BY seq").await, [2, 3]);
+        assert_eq!(database.status().writer.restarts, 1);
+        // One that waits in the batch of a writer that panics gets its turn too.
+        fail::cfg("mid_batch", "1*panic->off").unwrap();
+        let (write, lease) =
+            soon("both", join(database.execute(insert(4, 4)), database.lease(BeginLease::new()))).await;
+        write.unwrap();
+        lease.unwrap().commit().await.unwrap();
+        place.assert_sound();
+    });
     scenario.teardown();
 }

@@ -141,6 +141,34 @@ fn a_database_that_failed_for_good_ends_it_with_an_error() {
     assert_eq!(process.exit_code(), Some(1));
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn no_statement_takes_more_memory_than_sqlite_may() {
+    const MIB: u64 = 1 << 20;
+    be_the_daemon_if_told(|settings| settings.server.max_sqlite_memory = bytesize::ByteSize::mib(64));
+    let process = Process::start("process::no_statement_takes_more_memory_than_sqlite_may");
+    // Each value is within the bounds, and a row of them is built before its size is known.
+    let wide = format!("SELECT {}", vec!["randomblob(15000000)"; 100].join(", "));
+    let write = format!("INSERT INTO accounts (email, status) VALUES ('a', 'b') RETURNING {}", &wide[7..]);
+    for (route, sql) in [("/v1/query", &wide), ("/v1/execute", &write)] {
+        for _ in 0..12 {
+            let answer = process.client.post(route, &json!({ "sql": sql }));
+            assert_eq!(answer.problem(503), "storage");
+            assert!(answer.text().contains("memory"), "{}", answer.text());
+        }
+    }
+    let peak = memory(process.child.id(), "VmHWM").expect("Linux tells");
+    assert!(peak < 256 * MIB, "{peak} bytes at its peak");
+    // That was the statements' fault and no reason to restart anything.
+    assert_eq!(process.client.post("/v1/message-logs", &log("goes on")).status, 201);
+    let status = process.client.get("/v1/status").json();
+    assert_eq!((&status["writer"]["restarts"], &status["readers"]["restarts"]), (&json!(0), &json!(0)));
+    assert_eq!(
+        process.client.post("/v1/query", &json!({"sql": "SELECT count(*) FROM accounts"})).json()["rows"],
+        json!([[0]])
+    );
+}
+
 /// As Linux counts it.
 #[cfg(target_os = "linux")]
 #[test]

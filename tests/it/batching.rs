@@ -127,5 +127,7 @@ fn a_flush_commits_a_waiting_batch_at_once_and_tells_its_commit() {
         }
         assert_eq!(integers(&database, "SELECT count(*) FROM t").await, [3]);
         assert!(flushes(&database, FlushReason::Requested) > 0);
+        let committed = database.status().writer.committed;
+        assert_eq!(committed, 4, "the table and the rows: a flush is no write");
     });
 }

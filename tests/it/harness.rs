@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use futures_util::future::join_all;
 
 /// No test may take longer, whatever hangs.
-const LONGEST: Duration = Duration::from_mins(4);
+const LONGEST: Duration = Duration::from_mins(2);
 
 /// A condition that is to come true does so long before this.
 pub(crate) const SOON: Duration = Duration::from_secs(20);

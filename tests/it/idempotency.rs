@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use actix_sqlite::{Execute, Outcome, Transaction, params};
 use futures_util::future::join_all;
 
-use crate::harness::{Gate, Place, all, integers, key, run, run_all};
+use crate::harness::{Gate, Place, all, integers, key, run, run_all, unwrap_all};
 
 const TABLE: &str = "CREATE TABLE t (id INTEGER PRIMARY KEY, x UNIQUE)";
 
@@ -179,6 +179,49 @@ fn only_so_many_keys_are_remembered() {
         run_all(&database, &["DELETE FROM t"]).await;
         assert!(database.shutdown().await.closed);
         assert_eq!(remembered(), i64::try_from(KEPT).unwrap());
+    });
+}
+
+#[test]
+fn keys_that_come_faster_than_usual_are_forgotten_as_fast() {
+    const BATCH: i64 = 3_000;
+    run(async {
+        let place = Place::new();
+        let database = place
+            .open(|settings| {
+                settings.database.idempotency_max_keys = NonZeroUsize::new(10).unwrap();
+                settings.writer.max_batch_writes =
+                    NonZeroUsize::new(usize::try_from(BATCH).unwrap()).unwrap();
+            })
+            .await;
+        run_all(&database, &[TABLE]).await;
+        let keyed = |n: i64| insert(&n.to_string()).idempotency_key(key(&n.to_string()));
+        // Made before the first clean-up, which the next batches go on with until all is done.
+        unwrap_all(all(&database, (0..3 * BATCH).map(keyed)).await);
+        assert!(database.shutdown().await.closed);
+        let database = place
+            .open(|settings| settings.database.idempotency_max_keys = NonZeroUsize::new(10).unwrap())
+            .await;
+        for _ in 0..6 {
+            run_all(&database, &["DELETE FROM t"]).await;
+        }
+        assert!(database.shutdown().await.closed);
+        let count = "SELECT count(*) FROM _actix_sqlite_idempotency";
+        assert_eq!(place.raw().query_row(count, [], |row| row.get::<_, i64>(0)).unwrap(), 10);
+    });
+}
+
+#[test]
+fn a_replayed_receipt_keeps_what_json_has_no_number_for() {
+    run(async {
+        let place = Place::new();
+        let database = place.open(|_| ()).await;
+        run_all(&database, &["CREATE TABLE r (x REAL, y REAL)"]).await;
+        let write =
+            Execute::new("INSERT INTO r VALUES (9e999, -9e999) RETURNING x, y").idempotency_key(key("inf"));
+        let first = database.execute(write.clone()).await.unwrap();
+        assert_eq!(first.rows, [[f64::INFINITY.into(), f64::NEG_INFINITY.into()]]);
+        assert_eq!(database.execute(write).await.unwrap(), first);
     });
 }
 

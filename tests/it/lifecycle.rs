@@ -316,6 +316,46 @@ fn a_file_under_another_name_is_the_same_file() {
 }
 
 #[test]
+fn a_name_that_leads_two_ways_or_nowhere_is_refused() {
+    run(async {
+        let place = Place::new();
+        assert!(place.open(|_| ()).await.shutdown().await.closed);
+        std::fs::hard_link(place.path(), place.join("second.db")).unwrap();
+        std::os::unix::fs::symlink(place.join("nothing.db"), place.join("dangling.db")).unwrap();
+        for (name, reason) in
+            [("test.db", "2 names"), ("second.db", "2 names"), ("dangling.db", "symbolic link to nothing")]
+        {
+            let settings = place.settings(|settings| settings.database.path = place.join(name));
+            let error = Database::open(settings).await.unwrap_err();
+            assert_eq!(error.code(), "cannot_open");
+            assert!(error.to_string().contains(reason), "{name}: {error}");
+        }
+        std::fs::remove_file(place.join("second.db")).unwrap();
+        place.open(|_| ()).await;
+    });
+}
+
+#[test]
+fn a_database_whose_system_was_stopped_is_closed_all_the_same() {
+    let place = Place::new();
+    let database = run(async {
+        let database = place.open(|_| ()).await;
+        run_all(&database, &[TABLE]).await;
+        database.execute(insert(1)).await.unwrap();
+        database
+    });
+    // The System it was opened in is gone, and its supervisor too.
+    run(async {
+        let report = soon("the shutdown", database.shutdown()).await;
+        assert!(report.closed, "{report}");
+        assert!(report.seconds < 5.0, "{report}");
+        assert_eq!(database.execute(insert(2)).await.unwrap_err().code(), "shutting_down");
+        let reopened = place.open(|_| ()).await;
+        assert_eq!(integers(&reopened, "SELECT n FROM t").await, [1]);
+    });
+}
+
+#[test]
 fn without_a_system_there_is_no_database() {
     let place = Place::new();
     let error = Database::open(place.settings(|_| ())).now_or_never().expect("at once").unwrap_err();

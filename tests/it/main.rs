@@ -5,17 +5,22 @@
 mod addresses;
 mod backpressure;
 mod batching;
+mod dead_letters;
 mod deadlines;
 mod harness;
 mod idempotency;
 mod layers;
+mod leases;
 mod lifecycle;
+mod logic;
 mod order;
 mod poison;
 mod reads;
 mod receipts;
 #[cfg(feature = "relay")]
 mod relay;
+#[cfg(unix)]
+mod replaced;
 mod sandbox;
 #[path = "../support/mod.rs"]
 mod support;

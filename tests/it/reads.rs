@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
-use actix_sqlite::{CommitSeq, Execute, Query, ReadError, Value, params};
+use actix_sqlite::{CommitSeq, Execute, Outcome, Query, ReadError, Value, params};
 use bytesize::ByteSize;
 use futures_util::FutureExt;
 use futures_util::future::{join, join_all};
@@ -89,6 +89,20 @@ fn a_commit_that_does_not_come_in_time_is_an_error_that_says_so() {
 }
 
 #[test]
+fn nobody_waits_for_a_commit_after_the_end() {
+    run(async {
+        let place = Place::new();
+        let database = place.open(|_| ()).await;
+        let query = || Query::new("SELECT 1").min_commit(CommitSeq(1_000_000));
+        let mut waiting = Box::pin(database.query(query()));
+        assert!((&mut waiting).now_or_never().is_none(), "it waits");
+        assert!(database.shutdown().await.closed);
+        assert_eq!(soon("an early query", waiting).await.unwrap_err().code(), "shutting_down");
+        assert_eq!(soon("a late query", database.query(query())).await.unwrap_err().code(), "shutting_down");
+    });
+}
+
+#[test]
 fn a_query_cannot_write() {
     run(async {
         let place = Place::new();
@@ -139,6 +153,56 @@ fn a_result_is_bounded_in_rows_and_bytes() {
         let error = database.query(blob(10 * 1024 + 1)).await.unwrap_err();
         assert_eq!(error.code(), "result_too_large");
         assert!(error.to_string().contains("readers.max_result_bytes"), "{error}");
+    });
+}
+
+#[test]
+fn a_value_is_bounded_before_it_is_made() {
+    run(async {
+        let place = Place::new();
+        let database = place
+            .open(|settings| {
+                settings.database.max_value_size = ByteSize::kib(64);
+                settings.readers.threads = 1;
+            })
+            .await;
+        run_all(&database, &["CREATE TABLE t (x)"]).await;
+        let made = "randomblob(70000)";
+        let select = database.query(format!("SELECT {made}")).await.unwrap_err();
+        let stream = database.query_stream(format!("SELECT {made}")).await.unwrap_err();
+        for error in [select, stream] {
+            assert_eq!((error.code(), error.is_retryable()), ("too_large", false));
+            assert!(error.to_string().contains("database.max_value_size"), "{error}");
+        }
+        let insert = database.execute(format!("INSERT INTO t VALUES ({made})")).await.unwrap_err();
+        assert_eq!((insert.code(), insert.outcome()), ("too_large", Outcome::NotExecuted));
+        let bound = Execute::new("INSERT INTO t VALUES (?1)").params([vec![0; 70_000]]);
+        assert_eq!(database.execute(bound).await.unwrap_err().code(), "too_large");
+        // Neither connection is worse for it.
+        database.execute("INSERT INTO t VALUES (randomblob(60000))").await.unwrap();
+        assert_eq!(integers(&database, "SELECT length(x) FROM t").await, [60_000]);
+        let status = database.status();
+        assert_eq!((status.writer.restarts, status.readers.restarts), (0, 0));
+    });
+}
+
+#[test]
+fn one_row_of_a_stream_is_bounded_too() {
+    run(async {
+        let place = Place::new();
+        let database = place.open(|settings| settings.readers.max_result_bytes = ByteSize::kib(10)).await;
+        let wide = "SELECT randomblob(4000), randomblob(4000), randomblob(4000)";
+        let mut stream = database.query_stream(wide).await.unwrap();
+        let error = stream.next().await.expect("an end that is told").unwrap_err();
+        assert_eq!(error.code(), "result_too_large");
+        assert!(error.to_string().contains("a row"), "{error}");
+        let long = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 20) SELECT randomblob(4000) FROM n";
+        let mut stream = database.query_stream(long).await.unwrap();
+        let mut rows = 0;
+        while let Some(chunk) = stream.next().await {
+            rows += chunk.unwrap().len();
+        }
+        assert_eq!(rows, 20, "the rows together are as long as they like");
     });
 }
 
@@ -364,6 +428,30 @@ fn a_stream_whose_receiver_takes_nothing_keeps_no_reader() {
             last = piece;
         }
         assert_eq!(last.expect_err("it was broken off").code(), "statement_timeout");
+    });
+}
+
+#[test]
+fn a_stream_whose_receiver_takes_nothing_does_not_hold_up_a_shutdown() {
+    run(async {
+        let place = Place::new();
+        let database = place
+            .open(|settings| {
+                settings.readers.threads = 1;
+                settings.readers.max_stall = Duration::from_hours(1);
+                settings.readers.query_timeout = Duration::from_hours(1);
+            })
+            .await;
+        let mut stream = database.query_stream(ENDLESS).await.unwrap();
+        stream.next().await.unwrap().unwrap();
+        let report = soon("the shutdown", database.shutdown()).await;
+        assert!(report.closed && report.seconds < 5.0, "{report}");
+        // What it holds already it may still take; the end is told.
+        let mut last = None;
+        while let Some(chunk) = stream.next().await {
+            last = Some(chunk);
+        }
+        assert_eq!(last.expect("an end").unwrap_err().code(), "statement_timeout");
     });
 }
 

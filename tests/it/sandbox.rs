@@ -294,6 +294,7 @@ fn a_statement_is_exactly_one_with_exactly_its_parameters() {
             ("invalid_params", Statement::new("SELECT :a, :b").params(named(&["a"]))),
             ("invalid_params", Statement::new("SELECT :a").params(named(&["b"]))),
             ("invalid_params", Statement::new("SELECT :a").params(named(&["a", "b"]))),
+            ("invalid_params", Statement::new("SELECT :a, @a").params(named(&["a", "b"]))),
             ("invalid_params", Statement::new("SELECT ?").params(named(&["a"]))),
             ("invalid_params", Statement::new("SELECT 1").params(named(&["a"]))),
             ("invalid_sql", "SELECT 1\0 + 1".into()),
@@ -313,6 +314,7 @@ fn a_statement_is_exactly_one_with_exactly_its_parameters() {
         for statement in [
             Statement::new("SELECT :a + @b + $c").params(named(&["a", "b", "c"])),
             Statement::new("SELECT :a + @b + $c").params(named(&[":a", "@b", "$c"])),
+            Statement::new("SELECT :a + @a + $a").params(named(&["a"])),
             ("SELECT ?1 + ?1 + ?1", params![1]).into(),
             ("SELECT ? + ? + ?;", params![1, 1, 1]).into(),
         ] {

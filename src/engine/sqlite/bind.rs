@@ -47,15 +47,15 @@ pub(super) fn bind(prepared: &mut Prepared<'_>, params: &Params) -> Result<(), S
                     value.ok_or_else(|| invalid(format!("no value was given for parameter {name}")))?.clone();
                 prepared.raw_bind_parameter(index, value).map_err(|error| statement_error(&error))?;
             }
-            if values.len() != wanted {
-                let known = |name: &str| {
-                    (1..=wanted).any(|index| {
-                        prepared
-                            .parameter_name(index)
-                            .is_some_and(|known| known == name || known.get(1..) == Some(name))
-                    })
-                };
-                let unknown = values.keys().find(|name| !known(name)).map_or("", String::as_str);
+            // Not by their number: `:a` and `@a` are two parameters, and one name serves both.
+            let is_known = |name: &str| {
+                (1..=wanted).any(|index| {
+                    prepared
+                        .parameter_name(index)
+                        .is_some_and(|known| known == name || known.get(1..) == Some(name))
+                })
+            };
+            if let Some(unknown) = values.keys().find(|name| !is_known(name)) {
                 return Err(invalid(format!("the statement has no parameter {unknown:?}")));
             }
         }
@@ -72,8 +72,20 @@ pub(super) fn refuse_empty(prepared: &Prepared<'_>) -> Result<(), StatementError
     Ok(())
 }
 
-pub(super) fn size(values: &[Value]) -> usize {
-    values.iter().map(Value::size).sum()
+/// What the values of a row will occupy, without copying one. Past `most` it does not matter how much.
+pub(super) fn row_size(row: &Row<'_>, columns: usize, most: usize) -> Result<usize, StatementError> {
+    let mut size = 0_usize;
+    for index in 0..columns {
+        size += match row.get_ref(index).map_err(|error| statement_error(&error))? {
+            ValueRef::Null => 1,
+            ValueRef::Integer(_) | ValueRef::Real(_) => 8,
+            ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes.len(),
+        };
+        if size > most {
+            break;
+        }
+    }
+    Ok(size)
 }
 
 pub(super) fn column_names(prepared: &Prepared<'_>) -> Vec<String> {

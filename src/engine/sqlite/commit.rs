@@ -14,39 +14,44 @@ use rusqlite::{Connection, ErrorCode};
 
 use super::at_hand::AtHand;
 use super::authorizer::Trusted;
-use super::idempotency::{self, Found};
-use super::own::{self, Own, own};
+use super::identity::OpenFiles;
+use super::own::{self, own};
 use super::query::Deadline;
+use super::run::{Limits, Ran};
 use super::wal::Checkpointer;
-use super::{bind, deferred, errors, rowid};
+use super::{dead_letters, errors, idempotency, rowid};
 use crate::engine::{EngineFailure, InDoubt, Occasion, Outcomes, WriteEngine, WriteOutcome};
-use crate::error::{StartError, StatementError, StatementErrorKind as Kind, WriteError};
-use crate::message::{CommitSeq, Committed, Statement, StatementResult, WriteRequest};
-use crate::settings::{self, DatabaseSettings, Settings};
+use crate::error::{StartError, StatementError, WriteError};
+use crate::message::{Burial, CommitSeq, Committed, LeaseSeat, WriteRequest};
+use crate::settings::{DatabaseSettings, Settings};
 use crate::stats::Stats;
 
 pub(super) struct SqliteWriter {
-    conn: Connection,
-    last_commit: CommitSeq,
+    pub(super) conn: Connection,
+    pub(super) last_commit: CommitSeq,
     /// What the last COMMIT took.
     sealing: Duration,
-    deadline: Deadline,
-    rowids: rowid::Watch,
+    pub(super) deadline: Deadline,
+    pub(super) rowids: rowid::Watch,
     checkpointer: Checkpointer,
-    limits: Limits,
-    settings: DatabaseSettings,
+    pub(super) limits: Limits,
+    /// Set when no statement of a caller may run any more.
+    pub(super) interrupted: Arc<AtomicBool>,
+    files: OpenFiles,
+    pub(super) settings: DatabaseSettings,
     /// When old idempotency keys are next looked for.
     keys_kept_until: Instant,
-}
-
-struct Limits {
-    statement_timeout: Duration,
-    max_rows: usize,
-    max_bytes: usize,
+    /// How many keys too many there were when that was looked for last, less those that went since.
+    surplus_keys: i64,
+    /// How many keys go at once: more than a batch brings, so that a surplus shrinks however fast keys come.
+    keys_at_once: usize,
 }
 
 /// Between two clean-ups of idempotency keys.
 const KEY_KEEPING_PERIOD: Duration = Duration::from_secs(10);
+
+/// Keys that are forgotten at once, at least.
+const LEAST_KEYS_AT_ONCE: usize = 2_000;
 
 /// How the attempt to commit some writes in one transaction ended.
 enum Attempt {
@@ -58,12 +63,6 @@ enum Attempt {
     },
     /// The COMMIT was refused and nobody knows for whose sake; everything is rolled back.
     CommitRefused(StatementError),
-}
-
-/// How one write inside the transaction ended.
-enum Ran {
-    Clean(WriteOutcome),
-    Soiled(WriteError),
 }
 
 impl SqliteWriter {
@@ -83,16 +82,16 @@ impl SqliteWriter {
         Ok(Self {
             last_commit,
             sealing: Duration::ZERO,
-            deadline: Deadline::install(&conn, interrupted).map_err(explain)?,
+            deadline: Deadline::install(&conn, Arc::clone(&interrupted)).map_err(explain)?,
+            interrupted,
+            files: OpenFiles::of(path),
             rowids: rowid::Watch::install(&conn).map_err(explain)?,
             checkpointer: Checkpointer::install(&conn, path, &settings.database, stats).map_err(explain)?,
-            limits: Limits {
-                statement_timeout: writer.statement_timeout,
-                max_rows: writer.max_rows.get(),
-                max_bytes: settings::bytes(writer.max_result_bytes),
-            },
+            limits: Limits::new(writer),
             settings: settings.database.clone(),
             keys_kept_until: Instant::now(),
+            surplus_keys: 0,
+            keys_at_once: writer.max_batch_writes.get().saturating_mul(2).max(LEAST_KEYS_AT_ONCE),
             conn,
         })
     }
@@ -103,7 +102,7 @@ impl SqliteWriter {
         writes: &[&WriteRequest],
         in_doubt: &mut Option<InDoubt>,
     ) -> Result<Attempt, EngineFailure> {
-        if writes.iter().all(|write| write.is_flush) {
+        if writes.iter().all(|write| write.task.is_flush()) {
             let nothing = Committed { results: Vec::new(), commit: self.last_commit };
             return Ok(Attempt::Committed(writes.iter().map(|_| Ok(nothing.clone())).collect()));
         }
@@ -130,6 +129,7 @@ impl SqliteWriter {
             return Ok(Attempt::Committed(outcomes));
         }
         fail::fail_point!("before_commit");
+        self.check_files()?;
         let begun = Instant::now();
         match self.seal(commit) {
             Ok(()) => {
@@ -150,7 +150,7 @@ impl SqliteWriter {
     }
 
     /// Writes the number of the commit, and commits.
-    fn seal(&self, commit: CommitSeq) -> rusqlite::Result<()> {
+    pub(super) fn seal(&self, commit: CommitSeq) -> rusqlite::Result<()> {
         let trusted = Trusted::begin();
         let seq = i64::try_from(commit.0).unwrap_or(i64::MAX);
         let number = own!("UPDATE _actix_sqlite_commit SET seq = ?1");
@@ -159,151 +159,20 @@ impl SqliteWriter {
         Ok(())
     }
 
-    fn run<'a>(&'a self, write: &'a WriteRequest, commit: CommitSeq, at_hand: &mut AtHand<'a>) -> Ran {
-        rowid::forget(&self.conn);
-        let Some(key) = &write.key else { return self.run_statements(&write.statements, commit, at_hand) };
-        let fingerprint = write.fingerprint();
-        match idempotency::find(&self.conn, key, fingerprint) {
-            Ok(Found::Receipt(receipt)) => return Ran::Clean(Ok(receipt)),
-            Ok(Found::Conflict) => return Ran::Clean(Err(WriteError::IdempotencyConflict)),
-            Ok(Found::Nothing) => {}
-            Err(error) => return Ran::Soiled(errors::statement_error(&error).into()),
+    /// Whether there are more keys to forget.
+    fn forget_keys(&mut self) -> rusqlite::Result<bool> {
+        if self.surplus_keys == 0 {
+            self.surplus_keys = idempotency::surplus(&self.conn, &self.settings)?;
         }
-        let ran = self.run_statements(&write.statements, commit, at_hand);
-        if let Ran::Clean(Ok(receipt)) = &ran
-            && let Err(error) = idempotency::store(&self.conn, key, fingerprint, receipt)
-        {
-            return Ran::Soiled(errors::statement_error(&error).into());
-        }
-        ran
+        idempotency::forget(&self.conn, &self.settings, self.keys_at_once, &mut self.surplus_keys)
     }
 
-    fn run_statements<'a>(
-        &'a self,
-        statements: &'a [Statement],
-        commit: CommitSeq,
-        at_hand: &mut AtHand<'a>,
-    ) -> Ran {
-        match statements {
-            [] => Ran::Clean(Ok(Committed { results: Vec::new(), commit })),
-            [statement] => self.run_alone(statement, commit, at_hand),
-            statements => self.run_in_savepoint(statements, commit, at_hand),
-        }
+    /// To be asked before a COMMIT: one into files that nobody finds again would be acknowledged and lost.
+    pub(super) fn check_files(&self) -> Result<(), EngineFailure> {
+        self.files.check().map_err(EngineFailure::Storage)
     }
 
-    /// A statement is atomic by itself, unless it says otherwise: then it shows in the count of changes.
-    fn run_alone<'a>(&'a self, statement: &'a Statement, commit: CommitSeq, at_hand: &mut AtHand<'a>) -> Ran {
-        let changes = self.conn.total_changes();
-        match self.run_statement(statement, at_hand) {
-            Ok(result) if !deferred::violations_pending(&self.conn) => {
-                Ran::Clean(Ok(Committed { results: vec![result], commit }))
-            }
-            Ok(_) => Ran::Soiled(foreign_key_violated().into()),
-            Err(error) if self.conn.is_autocommit() || self.conn.total_changes() != changes => {
-                Ran::Soiled(error.into())
-            }
-            Err(error) if error.kind == Kind::Storage => Ran::Soiled(error.into()),
-            Err(error) if error.kind == Kind::ConstraintViolation && self.may_leave_rows(&statement.sql) => {
-                Ran::Soiled(error.into())
-            }
-            Err(error) => Ran::Clean(Err(error.into())),
-        }
-    }
-
-    /// Whether a statement that violates a constraint may keep rows without their being counted: what a trigger has
-    /// changed is not, if another trigger inside of it fails by FAIL. Says yes rather too often than too seldom.
-    fn may_leave_rows(&self, sql: &str) -> bool {
-        let trusted = Trusted::begin();
-        let says_fail = sql.to_ascii_lowercase().contains("fail");
-        let triggers = own!(
-            "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'trigger')
-                AND (?1 OR EXISTS (SELECT 1 FROM sqlite_schema WHERE sql LIKE '%fail%'))"
-        );
-        let may = own::prepare(&self.conn, triggers, &trusted);
-        may.and_then(|mut may| may.query_row([says_fail], |row| row.get(0))).unwrap_or(true)
-    }
-
-    fn run_in_savepoint<'a>(
-        &'a self,
-        statements: &'a [Statement],
-        commit: CommitSeq,
-        at_hand: &mut AtHand<'a>,
-    ) -> Ran {
-        const SAVEPOINT: Own = own!("SAVEPOINT _actix_sqlite_write");
-        const UNDO: Own = own!("ROLLBACK TO _actix_sqlite_write");
-        const RELEASE: Own = own!("RELEASE _actix_sqlite_write");
-        let own = |sql| own::run(&self.conn, sql);
-        let soiled = |error: rusqlite::Error| Ran::Soiled(errors::statement_error(&error).into());
-        if let Err(error) = own(SAVEPOINT) {
-            return soiled(error);
-        }
-        let mut results = Vec::with_capacity(statements.len());
-        let mut bytes = 0;
-        let mut failed = None;
-        for (index, statement) in statements.iter().enumerate() {
-            match self.run_statement(statement, at_hand) {
-                Ok(result) => {
-                    bytes += result.size();
-                    results.push(result);
-                    if bytes > self.limits.max_bytes {
-                        failed = Some(WriteError::Transaction { index, error: self.limits.bytes_exceeded() });
-                        break;
-                    }
-                }
-                Err(error) => {
-                    failed = Some(WriteError::Transaction { index, error });
-                    break;
-                }
-            }
-        }
-        if failed.is_none() && deferred::violations_pending(&self.conn) {
-            failed = Some(foreign_key_violated().into());
-        }
-        let Some(error) = failed else {
-            return match own(RELEASE) {
-                Ok(()) => Ran::Clean(Ok(Committed { results, commit })),
-                Err(error) => soiled(error),
-            };
-        };
-        let undone = !self.conn.is_autocommit() && own(UNDO).and_then(|()| own(RELEASE)).is_ok();
-        if undone { Ran::Clean(Err(error)) } else { Ran::Soiled(error) }
-    }
-
-    fn run_statement<'a>(
-        &'a self,
-        statement: &'a Statement,
-        at_hand: &mut AtHand<'a>,
-    ) -> Result<StatementResult, StatementError> {
-        let explain = |error: rusqlite::Error| errors::statement_error(&error);
-        let prepared = at_hand.prepare(&statement.sql)?;
-        bind::bind(prepared, &statement.params)?;
-        let changes = self.conn.total_changes();
-        let rowid = self.rowids.before(&self.conn);
-        let _limit = self.deadline.set(Instant::now() + self.limits.statement_timeout);
-        let (mut rows, mut bytes) = (Vec::new(), 0);
-        // Known for certain only after the first step: if the schema has changed, SQLite prepares again in it.
-        let mut columns: Option<Vec<String>> = None;
-        let mut found = prepared.raw_query();
-        while let Some(row) = found.next().map_err(explain)? {
-            let columns = columns.get_or_insert_with(|| bind::column_names(row.as_ref()));
-            let values = bind::row_values(row, columns)?;
-            bytes += bind::size(&values);
-            rows.push(values);
-            self.limits.check(rows.len(), bytes)?;
-        }
-        drop(found);
-        let columns = columns.unwrap_or_else(|| bind::column_names(prepared));
-        // `changes()` is left over from an earlier statement if this one changed nothing.
-        let has_changed = self.conn.total_changes() != changes;
-        Ok(StatementResult {
-            rows_affected: if has_changed { self.conn.changes() } else { 0 },
-            last_insert_rowid: self.rowids.inserted_since(rowid, &self.conn, &statement.sql),
-            columns,
-            rows,
-        })
-    }
-
-    fn rollback(&self) -> Result<(), EngineFailure> {
+    pub(super) fn rollback(&self) -> Result<(), EngineFailure> {
         if self.conn.is_autocommit() {
             return Ok(());
         }
@@ -363,6 +232,14 @@ impl WriteEngine for SqliteWriter {
         Ok(())
     }
 
+    fn lease(&mut self, seat: &LeaseSeat, outcomes: &mut Outcomes) -> Result<(), EngineFailure> {
+        self.hold(seat, outcomes)
+    }
+
+    fn bury(&mut self, dead: &[Burial]) -> Result<(), EngineFailure> {
+        dead_letters::bury(self, dead)
+    }
+
     fn erase(&mut self, failed: CommitSeq) -> Result<(), EngineFailure> {
         // Not the same number: should this COMMIT fail too and yet be there, it must not be taken for the other one.
         let commit = CommitSeq(failed.0 + 1);
@@ -384,7 +261,7 @@ impl WriteEngine for SqliteWriter {
     fn maintain(&mut self, occasion: Occasion) -> Result<(), EngineFailure> {
         let now = Instant::now();
         if now >= self.keys_kept_until {
-            let more = match idempotency::forget(&self.conn, &self.settings) {
+            let more = match self.forget_keys() {
                 Ok(more) => more,
                 Err(error) if errors::statement_error(&error).breaks_connection() => {
                     return Err(storage_failure(&error));
@@ -401,48 +278,19 @@ impl WriteEngine for SqliteWriter {
     }
 }
 
-impl Limits {
-    fn check(&self, rows: usize, bytes: usize) -> Result<(), StatementError> {
-        if rows > self.max_rows {
-            let message = format!(
-                "RETURNING gave more than {} rows (writer.max_rows); write less at once",
-                self.max_rows
-            );
-            return Err(StatementError::new(Kind::ResultTooLarge, message));
-        }
-        if bytes > self.max_bytes { Err(self.bytes_exceeded()) } else { Ok(()) }
-    }
-
-    fn bytes_exceeded(&self) -> StatementError {
-        let message = format!(
-            "RETURNING gave more than {} bytes (writer.max_result_bytes); return less",
-            self.max_bytes
-        );
-        StatementError::new(Kind::ResultTooLarge, message)
-    }
-}
-
 fn stored_commit(conn: &Connection) -> rusqlite::Result<CommitSeq> {
     let _trusted = Trusted::begin();
     let seq: i64 = conn.query_row("SELECT seq FROM _actix_sqlite_commit", [], |row| row.get(0))?;
     Ok(CommitSeq(u64::try_from(seq).unwrap_or_default()))
 }
 
-fn foreign_key_violated() -> StatementError {
-    StatementError {
-        kind: Kind::ConstraintViolation,
-        message: "FOREIGN KEY constraint failed (deferred: still violated at the end of the write)".into(),
-        sqlite_code: Some(rusqlite::ffi::SQLITE_CONSTRAINT_FOREIGNKEY),
-    }
-}
-
-fn storage_failure(error: &rusqlite::Error) -> EngineFailure {
+pub(super) fn storage_failure(error: &rusqlite::Error) -> EngineFailure {
     EngineFailure::Storage(errors::message(error))
 }
 
 /// After these the log may hold a COMMIT that this process was told had failed. A full disk is not among them: the
 /// frame that commits was not written.
-fn leaves_commit_in_doubt(error: &rusqlite::Error) -> bool {
+pub(super) fn leaves_commit_in_doubt(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::SystemIoFailure | ErrorCode::OutOfMemory))
 }
 

@@ -39,7 +39,10 @@ fn classify(error: &Error) -> (Kind, String) {
         ErrorCode::Unknown => Kind::InvalidSql,
         ErrorCode::ConstraintViolation => Kind::ConstraintViolation,
         ErrorCode::TypeMismatch => Kind::TypeMismatch,
-        ErrorCode::TooBig => Kind::TooLarge,
+        ErrorCode::TooBig => {
+            let message = format!("{message}: larger than database.max_value_size allows");
+            return (Kind::TooLarge, message);
+        }
         ErrorCode::AuthorizationForStatementDenied => {
             let refused = authorizer::take_refused().unwrap_or(message);
             return (Kind::ForbiddenSql, refused);

@@ -67,31 +67,45 @@ pub(super) fn store(
     Ok(())
 }
 
-/// Forgets some of the keys that are too old or too many; a bounded number, so that no write waits for long. Whether
-/// there is more to forget.
-pub(super) fn forget(conn: &Connection, settings: &DatabaseSettings) -> rusqlite::Result<bool> {
-    // More than a batch brings, so that the surplus shrinks however fast keys come.
-    const AT_ONCE: i64 = 2_000;
+/// How many keys there are beyond those that are kept. Counts all of them, so it is to be asked seldom.
+pub(super) fn surplus(conn: &Connection, settings: &DatabaseSettings) -> rusqlite::Result<i64> {
     let trusted = Trusted::begin();
+    let sql = own!("SELECT count(*) FROM _actix_sqlite_idempotency");
+    let count: i64 = own::prepare(conn, sql, &trusted)?.query_row([], |row| row.get(0))?;
+    Ok(count.saturating_sub(i64::try_from(settings.idempotency_max_keys.get()).unwrap_or(i64::MAX)).max(0))
+}
+
+/// Forgets at most `at_once` of the keys that are too old, and of as many as are too many (`surplus`, which shrinks by
+/// those), the oldest first: a bounded number, so that no write waits for long. Whether there is more to forget.
+pub(super) fn forget(
+    conn: &Connection,
+    settings: &DatabaseSettings,
+    at_once: usize,
+    surplus: &mut i64,
+) -> rusqlite::Result<bool> {
+    let trusted = Trusted::begin();
+    let most = i64::try_from(at_once).unwrap_or(i64::MAX);
     let oldest =
         now().saturating_sub(i64::try_from(settings.idempotency_retention.as_secs()).unwrap_or(i64::MAX));
     let sql = own!(
         "DELETE FROM _actix_sqlite_idempotency WHERE key IN (
             SELECT key FROM _actix_sqlite_idempotency WHERE created_at < ?1 ORDER BY created_at LIMIT ?2)"
     );
-    let aged = own::prepare(conn, sql, &trusted)?.execute([oldest, AT_ONCE])?;
-    let keep = i64::try_from(settings.idempotency_max_keys.get()).unwrap_or(i64::MAX);
-    let sql = own!(
-        "DELETE FROM _actix_sqlite_idempotency WHERE key IN (
-            SELECT key FROM _actix_sqlite_idempotency ORDER BY created_at
-            LIMIT min(?2, max(0, (SELECT count(*) FROM _actix_sqlite_idempotency) - ?1)))"
-    );
-    let surplus = own::prepare(conn, sql, &trusted)?.execute([keep, AT_ONCE])?;
-    let at_once = usize::try_from(AT_ONCE).unwrap_or(usize::MAX);
-    Ok(aged == at_once || surplus == at_once)
+    let aged = own::prepare(conn, sql, &trusted)?.execute([oldest, most])?;
+    *surplus = surplus.saturating_sub(i64::try_from(aged).unwrap_or(i64::MAX)).max(0);
+    if *surplus > 0 {
+        let sql = own!(
+            "DELETE FROM _actix_sqlite_idempotency WHERE key IN (
+                SELECT key FROM _actix_sqlite_idempotency ORDER BY created_at LIMIT ?1)"
+        );
+        let gone = own::prepare(conn, sql, &trusted)?.execute([most.min(*surplus)])?;
+        *surplus -= i64::try_from(gone).unwrap_or(i64::MAX);
+    }
+    Ok(aged == at_once || *surplus > 0)
 }
 
-fn now() -> i64 {
+/// Seconds since 1970.
+pub(super) fn now() -> i64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |age| i64::try_from(age.as_secs()).unwrap_or(i64::MAX))

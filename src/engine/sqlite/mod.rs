@@ -4,15 +4,19 @@ mod at_hand;
 mod authorizer;
 mod bind;
 mod commit;
+mod dead_letters;
 mod deferred;
 mod errors;
 mod idempotency;
+mod identity;
+mod lease;
 mod lock;
 mod open;
 mod own;
 mod prepare;
 mod query;
 mod rowid;
+mod run;
 mod wal;
 
 use std::path::PathBuf;
@@ -48,6 +52,7 @@ pub(crate) struct SqliteEngine {
     vfs: Option<String>,
     stats: Arc<Stats>,
     interrupted: Arc<AtomicBool>,
+    identity: identity::Identity,
     /// Until the end; actors may live on for a moment after it, and the engine with them.
     lock: Mutex<Option<lock::FileLock>>,
 }
@@ -70,17 +75,29 @@ impl SqliteEngine {
             vfs,
             stats,
             interrupted: Arc::default(),
+            identity: identity::Identity::default(),
             lock: Mutex::new(Some(lock)),
         })
+    }
+}
+
+impl SqliteEngine {
+    fn check_identity(&self) -> Result<(), StartError> {
+        self.identity
+            .check(&self.path)
+            .map_err(|reason| StartError::Open { path: self.path.display().to_string(), reason })
     }
 }
 
 impl Engine for SqliteEngine {
     fn open_writer(&self) -> Result<Box<dyn WriteEngine>, StartError> {
         fail::fail_point!("open_writer");
+        self.check_identity()?;
         let writer = open::writer(&self.path, self.vfs.as_deref(), &self.settings, &self.migrations)?;
-        open::note_versions(&writer, &self.stats)
-            .and_then(|()| open::checkpoint_on_close(&writer, self.settings.database.checkpoint))
+        open::note_versions(&writer, &self.stats).map_err(|error| open::start_error(&self.path, &error))?;
+        // A new file is known from now on.
+        self.check_identity()?;
+        open::checkpoint_on_close(&writer, self.settings.database.checkpoint)
             .map_err(|error| open::start_error(&self.path, &error))?;
         let (stats, interrupted) = (Arc::clone(&self.stats), Arc::clone(&self.interrupted));
         Ok(Box::new(commit::SqliteWriter::new(writer, &self.path, &self.settings, stats, interrupted)?))
@@ -88,6 +105,7 @@ impl Engine for SqliteEngine {
 
     fn open_reader(&self) -> Result<Box<dyn ReadEngine>, StartError> {
         fail::fail_point!("open_reader");
+        self.check_identity()?;
         let reader = open::reader(&self.path, self.vfs.as_deref(), &self.settings)?;
         let reader = query::SqliteReader::new(reader, Arc::clone(&self.interrupted))
             .map_err(|error| open::start_error(&self.path, &error))?;

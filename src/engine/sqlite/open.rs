@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 
 use rusqlite::config::DbConfig;
+use rusqlite::limits::Limit;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
-use super::{Migration, MigrationError, authorizer, errors, idempotency};
+use super::{Migration, MigrationError, authorizer, dead_letters, errors, idempotency};
 use crate::error::StartError;
 use crate::settings::{Settings, Synchronous};
 use crate::stats::Stats;
@@ -44,11 +45,33 @@ pub(super) fn checked_path(path: &Path) -> Result<PathBuf, StartError> {
     if absolute.is_dir() {
         return Err(open_error("it is a directory; name a file in it".into()));
     }
-    // Two names of one file are one file: the lock lies beside it.
+    // Two names of one file are one file: the lock and the log lie beside it, and are found by its name.
     if absolute.exists() {
-        return absolute.canonicalize().map_err(|error| open_error(error.to_string()));
+        let path = absolute.canonicalize().map_err(|error| open_error(error.to_string()))?;
+        let links = links(&path).map_err(|error| open_error(error.to_string()))?;
+        if links > 1 {
+            let reason = format!(
+                "the file has {links} names (hard links), and two of them at work would damage it; leave it one"
+            );
+            return Err(open_error(reason));
+        }
+        return Ok(path);
+    }
+    if absolute.is_symlink() {
+        return Err(open_error("it is a symbolic link to nothing; name the file itself".into()));
     }
     Ok(absolute)
+}
+
+#[cfg(unix)]
+fn links(path: &Path) -> std::io::Result<u64> {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(path).map(|file| file.nlink())
+}
+
+#[cfg(not(unix))]
+fn links(_: &Path) -> std::io::Result<u64> {
+    Ok(1)
 }
 
 /// The writing connection, with the schema up to date.
@@ -122,6 +145,10 @@ fn connect(path: &Path, flags: OpenFlags, vfs: Option<&str>) -> rusqlite::Result
 /// SQLite's defaults are made for old files; these are for files that somebody else may have touched.
 fn harden(conn: &Connection, settings: &Settings) -> rusqlite::Result<()> {
     conn.busy_timeout(settings.database.busy_timeout)?;
+    // Else one call of `randomblob` takes a gigabyte before any limit on results sees it.
+    let longest = i32::try_from(settings.database.max_value_size.as_u64()).unwrap_or(i32::MAX);
+    conn.set_limit(Limit::SQLITE_LIMIT_LENGTH, longest)?;
+    conn.set_limit(Limit::SQLITE_LIMIT_SQL_LENGTH, longest)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false)?;
@@ -148,6 +175,7 @@ fn own_tables(conn: &Connection, path: &Path) -> Result<(), StartError> {
     let transaction = Transaction::new_unchecked(conn, TransactionBehavior::Immediate).map_err(explain)?;
     transaction.execute_batch(OWN_TABLES).map_err(explain)?;
     transaction.execute_batch(idempotency::TABLE).map_err(explain)?;
+    transaction.execute_batch(dead_letters::TABLE).map_err(explain)?;
     let format: i64 = transaction
         .query_row("SELECT format FROM _actix_sqlite_commit", [], |row| row.get(0))
         .map_err(explain)?;

@@ -8,6 +8,7 @@
 use rusqlite::{CachedStatement, Connection};
 
 use super::authorizer::Trusted;
+use super::errors;
 use crate::error::{StatementError, StatementErrorKind as Kind};
 
 /// A text of the engine's own. Only [`own`] makes one, so none is without the mark.
@@ -35,6 +36,23 @@ pub(super) fn prepare<'conn>(
     conn.prepare_cached(sql)
 }
 
+/// Prepares a text that a message of the library's own brought along.
+pub(super) fn prepare_marked<'conn>(
+    conn: &'conn Connection,
+    sql: &str,
+    _: &Trusted,
+) -> Result<CachedStatement<'conn>, StatementError> {
+    if !is_marked(sql) {
+        // Else a caller who sends the same text would get it out of the cache.
+        return Err(StatementError::new(Kind::ForbiddenSql, "a statement of the engine's own has to say so"));
+    }
+    conn.prepare_cached(sql).map_err(|error| errors::statement_error(&error))
+}
+
+fn is_marked(sql: &str) -> bool {
+    sql.trim_start().starts_with(own!().trim_end())
+}
+
 /// Runs a text of the engine's own that returns nothing.
 pub(super) fn run(conn: &Connection, sql: Own) -> rusqlite::Result<()> {
     let trusted = Trusted::begin();
@@ -43,7 +61,7 @@ pub(super) fn run(conn: &Connection, sql: Own) -> rusqlite::Result<()> {
 
 /// To be asked before a caller's text is looked up in the cache.
 pub(super) fn refuse_mark(sql: &str) -> Result<(), StatementError> {
-    if sql.trim_start().starts_with(own!().trim_end()) {
+    if is_marked(sql) {
         let message = format!("a statement that begins with {} belongs to the engine", own!());
         return Err(StatementError::new(Kind::ForbiddenSql, message));
     }

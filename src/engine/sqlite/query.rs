@@ -6,8 +6,9 @@ use std::time::Instant;
 
 use rusqlite::Connection;
 
+use super::authorizer::Trusted;
 use super::prepare::prepare;
-use super::{bind, errors};
+use super::{bind, errors, own};
 use crate::engine::{ReadEngine, RowSink, Until};
 use crate::error::{ReadError, StatementError, StatementErrorKind as Kind};
 use crate::message::{Extent, ReadRequest};
@@ -91,7 +92,11 @@ impl ReadEngine for SqliteReader {
     ) -> Result<(), ReadError> {
         fail::fail_point!("query");
         let explain = |error: rusqlite::Error| errors::statement_error(&error);
-        let mut prepared = prepare(&self.conn, &request.statement.sql)?;
+        let trusted = request.is_own.then(Trusted::begin);
+        let mut prepared = match &trusted {
+            Some(trusted) => own::prepare_marked(&self.conn, &request.statement.sql, trusted)?,
+            None => prepare(&self.conn, &request.statement.sql)?,
+        };
         if !prepared.readonly() {
             let message = "the statement writes; send it as an execute";
             return Err(StatementError::new(Kind::NotReadOnly, message).into());
@@ -107,6 +112,7 @@ impl ReadEngine for SqliteReader {
                 sink.columns(names.clone());
                 names
             });
+            sink.make_room(bind::row_size(row, columns.len(), sink.room())?)?;
             sink.row(bind::row_values(row, columns)?)?;
             if request.extent == Extent::First {
                 break;

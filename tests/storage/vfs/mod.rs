@@ -6,7 +6,9 @@
 mod table;
 
 use std::ffi::c_int;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Under this name it is registered.
 pub(crate) const NAME: &str = "actix_sqlite_test";
@@ -146,6 +148,16 @@ impl Drop for Turn {
     fn drop(&mut self) {
         *state() = State::default();
     }
+}
+
+/// How long each sync takes more than it does, in microseconds.
+static SYNC_DELAY: AtomicU64 = AtomicU64::new(0);
+
+/// From now on each sync takes so much longer: a slower disk.
+#[allow(dead_code, reason = "for benches")]
+pub(crate) fn delay_syncs(delay: Duration) {
+    table::register();
+    SYNC_DELAY.store(u64::try_from(delay.as_micros()).unwrap(), Relaxed);
 }
 
 /// Counts a call, and says whether it fails.

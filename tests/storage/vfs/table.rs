@@ -5,10 +5,12 @@
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::mem::size_of;
 use std::sync::OnceLock;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use actix_sqlite::rusqlite::ffi;
 
-use super::{Call, NAME, Op, failure, record, state};
+use super::{Call, NAME, Op, SYNC_DELAY, failure, record, state};
 
 /// Ours, with SQLite's own file right behind it.
 #[repr(C)]
@@ -82,6 +84,10 @@ extern "C" fn truncate(file: *mut ffi::sqlite3_file, size: i64) -> c_int {
 extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
     if let Some(code) = failure(Call::Sync) {
         return code;
+    }
+    let delay = SYNC_DELAY.load(Relaxed);
+    if delay > 0 {
+        std::thread::sleep(Duration::from_micros(delay));
     }
     let result = pass!(file, xSync, flags);
     // SAFETY: `file` is ours.

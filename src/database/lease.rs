@@ -1,0 +1,139 @@
+//! A lease from its holder's side.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::mpsc::Sender;
+
+use futures_util::future::{Either, select};
+use tokio::sync::oneshot;
+
+use super::{Database, PendingWrite};
+use crate::error::WriteError;
+use crate::message::{
+    BeginLease, CommitSeq, Committed, LeaseHold, LeaseOrder, LeaseSeat, Rows, Statement, StatementResult,
+    Task,
+};
+
+/// A transaction that is run statement by statement, with the writer to itself: an interactive transaction.
+///
+/// All other writes wait until it is committed, rolled back or dropped, or until its time is up (`writer.lease_timeout`):
+/// then it is rolled back, and its next use says so. Where one message can say it all, a
+/// [`Transaction`](crate::Transaction) or [`Transact`](crate::Transact) keeps nobody waiting.
+///
+/// Inside it a statement that fails leaves the transaction open, as on a connection of one's own.
+pub struct Lease {
+    orders: Sender<LeaseOrder>,
+    /// What becomes of it in the end; gone once that was told.
+    outcome: Option<Ending>,
+    /// What was told.
+    told: Option<WriteError>,
+}
+
+type Ending = Pin<Box<dyn Future<Output = Result<Committed, WriteError>> + Send>>;
+
+impl Database {
+    /// Waits for its turn in the queue of writes and then has the writer to itself.
+    ///
+    /// # Errors
+    /// [`WriteError::Refused`] if its turn did not come.
+    pub async fn lease(&self, begin: BeginLease) -> Result<Lease, WriteError> {
+        self.submit_lease(begin).granted().await
+    }
+
+    /// Puts the wish for a lease into the queue at once, to be awaited later.
+    pub(super) fn submit_lease(&self, begin: BeginLease) -> PendingLease {
+        let (seat, hold) = LeaseSeat::new(begin.max_age);
+        let limit = begin.timeout.and_then(super::time_limit);
+        let overflow = self.inner.settings.queue.overflow;
+        PendingLease { write: self.push_write(Task::Lease(seat).into(), limit, overflow), hold }
+    }
+}
+
+/// A wish for a lease in the queue.
+pub(super) struct PendingLease {
+    pub(super) write: PendingWrite,
+    hold: LeaseHold,
+}
+
+impl PendingLease {
+    pub(super) async fn granted(self) -> Result<Lease, WriteError> {
+        let LeaseHold { granted, orders } = self.hold;
+        let outcome: Ending = Box::pin(self.write.outcome());
+        match select(granted, outcome).await {
+            Either::Left((Ok(()), outcome)) => Ok(Lease { orders, outcome: Some(outcome), told: None }),
+            // Its seat is gone, and the answer says why.
+            Either::Left((Err(_), outcome)) => Err(ended(outcome.await)),
+            Either::Right((answer, _)) => Err(ended(answer)),
+        }
+    }
+}
+
+/// The error of a lease that was not granted.
+fn ended(answer: Result<Committed, WriteError>) -> WriteError {
+    answer.err().unwrap_or_else(|| WriteError::Unknown("the writer answered a lease it never granted".into()))
+}
+
+impl Lease {
+    /// Runs one statement in the transaction.
+    ///
+    /// # Errors
+    /// [`WriteError::Statement`]: it failed, and the transaction goes on. [`WriteError::LeaseEnded`]: the lease is over, and
+    /// nothing of it was kept.
+    pub async fn execute(&mut self, statement: impl Into<Statement>) -> Result<StatementResult, WriteError> {
+        let Some(outcome) = &mut self.outcome else { return Err(self.ending().await) };
+        let (reply, result) = oneshot::channel();
+        // An order that nobody takes any more is answered by the outcome.
+        let _ = self.orders.send(LeaseOrder::Run(statement.into(), reply));
+        // The result first: the statement that ended the transaction has an error of its own.
+        match select(result, outcome).await {
+            Either::Left((Ok(result), _)) => result.map_err(WriteError::from),
+            Either::Left((Err(_), _)) => Err(self.ending().await),
+            Either::Right((answer, _)) => {
+                (self.outcome, self.told) = (None, Some(ended(answer)));
+                Err(self.ending().await)
+            }
+        }
+    }
+
+    /// Runs one statement in the transaction for its rows, within the writer's limits (`writer.max_rows`,
+    /// `writer.max_result_bytes`).
+    ///
+    /// # Errors
+    /// As for [`Lease::execute`].
+    pub async fn query(&mut self, statement: impl Into<Statement>) -> Result<Rows, WriteError> {
+        self.execute(statement).await.map(|result| Rows { columns: result.columns, rows: result.rows })
+    }
+
+    /// Commits what was done.
+    ///
+    /// # Errors
+    /// [`WriteError`]: nothing of it was kept, or, in the one case that says so, its outcome is unknown.
+    pub async fn commit(mut self) -> Result<CommitSeq, WriteError> {
+        let _ = self.orders.send(LeaseOrder::Commit);
+        match self.outcome.take() {
+            Some(outcome) => outcome.await.map(|committed| committed.commit),
+            None => Err(self.ending().await),
+        }
+    }
+
+    /// Undoes what was done. Dropping the lease does the same; this returns when it is done.
+    pub async fn rollback(mut self) {
+        let _ = self.orders.send(LeaseOrder::Rollback);
+        self.ending().await;
+    }
+
+    /// Why it is over.
+    async fn ending(&mut self) -> WriteError {
+        if let Some(outcome) = self.outcome.take() {
+            self.told = Some(ended(outcome.await));
+        }
+        self.told.clone().unwrap_or_else(|| WriteError::Unknown("the lease is over".into()))
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Lease").finish_non_exhaustive()
+    }
+}
