@@ -16,7 +16,7 @@
 #[allow(dead_code, reason = "shared with a bench that needs more of it")]
 mod support;
 #[allow(dead_code, reason = "a bench needs only its name and its delay")]
-#[path = "../tests/storage/vfs.rs"]
+#[path = "../tests/storage/vfs/mod.rs"]
 mod vfs;
 
 use std::cell::{Cell, RefCell};

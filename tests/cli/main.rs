@@ -11,5 +11,7 @@ mod help;
 mod import;
 mod on;
 mod settings;
+#[cfg(target_os = "linux")]
+mod strace;
 #[path = "../support/mod.rs"]
 mod support;

@@ -124,6 +124,13 @@ impl Daemon {
     }
 
     pub(crate) fn start_with(place: &Place, adjust: impl FnOnce(&mut Command)) -> Self {
+        let daemon = Self::launch(place, adjust);
+        assert!(!daemon.url.is_empty(), "the daemon does not listen: {}", daemon.stderr());
+        daemon
+    }
+
+    /// The same, but it may end before it listens: then it has no URL.
+    pub(crate) fn launch(place: &Place, adjust: impl FnOnce(&mut Command)) -> Self {
         let mut command = place.command(&["serve", "--listen", "127.0.0.1:0", "--database", "data.db"]);
         adjust(&mut command);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
@@ -142,10 +149,9 @@ impl Daemon {
                 line.clear();
             }
         });
-        let url = url.recv_timeout(PATIENCE);
-        let mut daemon = Self { child, url: String::new(), stderr, listener: Some(listener) };
-        daemon.url = url.unwrap_or_else(|_| panic!("the daemon does not listen: {}", daemon.stderr()));
-        daemon
+        // The listener ends with the daemon, and the channel with the listener.
+        let url = url.recv_timeout(PATIENCE).unwrap_or_default();
+        Self { child, url, stderr, listener: Some(listener) }
     }
 
     pub(crate) fn stderr(&self) -> String {

@@ -3,6 +3,9 @@
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use actix_sqlite::{Database, Execute, Outcome, StartError, State};
@@ -368,5 +371,36 @@ fn settings_that_contradict_themselves_open_nothing() {
         let error = Database::open(settings).await.unwrap_err();
         assert_eq!(error.code(), "invalid_settings");
         assert!(!place.path().exists());
+    });
+}
+
+/// A program that is being started has, for a moment, all that this process has open, its locks too.
+#[test]
+fn programs_that_are_started_meanwhile_do_not_keep_a_closed_file() {
+    run(async {
+        let place = Place::new();
+        let over = Arc::new(AtomicBool::new(false));
+        let starters = [(); 4].map(|()| {
+            let over = Arc::clone(&over);
+            std::thread::spawn(move || {
+                let mut started = 0;
+                while !over.load(Ordering::Relaxed) {
+                    assert!(Command::new("true").status().unwrap().success());
+                    started += 1;
+                }
+                started
+            })
+        });
+        let mut refused = Vec::new();
+        for _ in 0..100 {
+            match Database::open(place.settings(|_| ())).await {
+                Ok(database) => assert!(database.shutdown().await.closed),
+                Err(error) => refused.push(error),
+            }
+        }
+        over.store(true, Ordering::Relaxed);
+        let started: usize = starters.into_iter().map(|starter| starter.join().unwrap()).sum();
+        assert!(started > 0);
+        assert!(refused.is_empty(), "{refused:?}");
     });
 }

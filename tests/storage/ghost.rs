@@ -4,16 +4,19 @@
 use std::time::Duration;
 
 use crate::disk::{LOSSES, Loss, Recorded};
-use crate::support::Random;
-use crate::vfs::{Call, Fault, Turn};
+use crate::support::{Random, report, rounds};
+use crate::vfs::{Call, FOR_EVER, Fault, ONCE, Turn};
 use crate::workload::{Told, halves, open, pair, send, settings, told};
 use actix_sqlite::rusqlite::ffi;
 
 const BEFORE: i64 = 4;
 const ALL: i64 = 12;
+/// More than there are.
+const SYNCS: usize = 12;
 
 #[derive(Default, Debug)]
 struct Counts {
+    points: usize,
     crashes: usize,
     unknown: usize,
     ghosts: usize,
@@ -23,7 +26,11 @@ struct Counts {
 fn a_ghost_is_neither_lost_nor_doubled_when_its_key_is_sent_again() {
     let turn = Turn::take();
     let mut counts = Counts::default();
-    for nth in 1.. {
+    // Each round has a write more at once than the one before, so that syncs fall elsewhere.
+    let points =
+        (0..rounds(2, 20)).flat_map(|more| (1..=SYNCS).map(move |nth| (i64::try_from(more).unwrap(), nth)));
+    for (more, nth) in points {
+        let all = ALL + more;
         let directory = tempfile::tempdir().unwrap();
         turn.start_log();
         let (told, fired_at) = actix_rt::System::new().block_on(async {
@@ -31,15 +38,17 @@ fn a_ghost_is_neither_lost_nor_doubled_when_its_key_is_sent_again() {
             let before = send(&database, 0..BEFORE, true).await;
             assert!(before.values().all(|told| matches!(told, Told::Committed(_))));
             // For ever, so that this process cannot resolve it.
-            turn.arm(Fault { call: Call::Sync, nth, code: ffi::SQLITE_IOERR_FSYNC, sticky: true });
-            let told = send(&database, BEFORE..ALL, true).await;
+            turn.arm(Fault { call: Call::Sync, nth, code: ffi::SQLITE_IOERR_FSYNC, times: FOR_EVER });
+            let told = send(&database, BEFORE..all, true).await;
             let fired_at = turn.fired_at();
             turn.disarm();
             database.shutdown().await;
             (told, fired_at)
         });
         let recorded = Recorded::new(turn.end_log());
-        let Some(crash) = fired_at else { break };
+        let Some(crash) = fired_at else { continue };
+        counts.points += 1;
+        assert!(nth < SYNCS, "there are more syncs than these");
         counts.unknown += told.values().filter(|told| **told == Told::Unknown).count();
         for loss in LOSSES {
             let place = tempfile::tempdir().unwrap();
@@ -52,18 +61,24 @@ fn a_ghost_is_neither_lost_nor_doubled_when_its_key_is_sent_again() {
             }
             let again = actix_rt::System::new().block_on(async {
                 let database = open(settings(&path)).await.unwrap();
-                let again = send(&database, 0..ALL, true).await;
+                let again = send(&database, 0..all, true).await;
                 database.shutdown().await;
                 again
             });
             assert!(again.values().all(|told| matches!(told, Told::Committed(_))), "{again:?}");
             let there = halves(&path).unwrap();
-            for id in 0..ALL {
+            for id in 0..all {
                 assert_eq!(there.get(&id), Some(&2), "write {id} after sync {nth} failed, {loss:?}");
             }
         }
     }
-    println!("{counts:?}");
+    let Counts { points, crashes, unknown, ghosts } = counts;
+    report(
+        "ghosts",
+        &format!(
+            "{points} syncs failed, {crashes} crashes; writes {unknown} unknown, {ghosts} of them there after all"
+        ),
+    );
     assert!(counts.unknown > 0 && counts.ghosts > 0, "no ghost was seen: {counts:?}");
 }
 
@@ -80,7 +95,7 @@ fn a_write_that_may_come_back_is_never_called_not_executed() {
             settings.supervisor.initial_backoff = Duration::from_millis(50);
             settings.supervisor.max_backoff = Duration::from_millis(50);
             let database = open(settings).await.unwrap();
-            turn.arm(Fault { call: Call::Sync, nth, code: ffi::SQLITE_IOERR_FSYNC, sticky: false });
+            turn.arm(Fault { call: Call::Sync, nth, code: ffi::SQLITE_IOERR_FSYNC, times: ONCE });
             let write = pair(1).timeout(Duration::from_millis(20));
             let told = told(database.transaction(write).await);
             let log_len = Turn::log_len();

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use actix_sqlite::rusqlite::{Connection, OpenFlags};
 use actix_sqlite::{
-    Database, IdempotencyKey, Outcome, Settings, StartError, Transaction, WriteError, params,
+    Database, DatabaseBuilder, IdempotencyKey, Outcome, Settings, StartError, Transaction,
+    TransactionReceipt, WriteError, params,
 };
 use futures_util::future::join_all;
 
@@ -37,8 +38,16 @@ pub(crate) fn settings(path: &Path) -> Settings {
 }
 
 pub(crate) async fn open(settings: Settings) -> Result<Database, StartError> {
+    open_with(Database::builder(settings).vfs(vfs::NAME)).await
+}
+
+/// The same, by the system's own VFS.
+pub(crate) async fn open_plainly(settings: Settings) -> Result<Database, StartError> {
+    open_with(Database::builder(settings)).await
+}
+
+async fn open_with(builder: DatabaseBuilder) -> Result<Database, StartError> {
     let schema = "CREATE TABLE IF NOT EXISTS pairs (id INTEGER NOT NULL, half INTEGER NOT NULL, filler BLOB)";
-    let builder = Database::builder(settings).vfs(vfs::NAME);
     builder
         .migration(move |conn| {
             conn.execute_batch(schema)
@@ -56,15 +65,26 @@ pub(crate) fn pair(id: i64) -> Transaction {
 
 /// Sends writes of these ids all at once; what each caller was told, in bounded time.
 pub(crate) async fn send(database: &Database, ids: std::ops::Range<i64>, keyed: bool) -> BTreeMap<i64, Told> {
-    let write = |id: i64| async move {
+    answers(database, ids, |_| keyed).await.into_iter().map(|(id, answer)| (id, told(answer))).collect()
+}
+
+/// The same, some of them under a key; each caller's answer, in bounded time.
+pub(crate) async fn answers(
+    database: &Database,
+    ids: impl IntoIterator<Item = i64>,
+    keyed: impl Fn(i64) -> bool,
+) -> Vec<(i64, Result<TransactionReceipt, WriteError>)> {
+    let write = |id: i64| {
         let mut write = pair(id);
-        if keyed {
+        if keyed(id) {
             write = write.idempotency_key(IdempotencyKey::new(format!("write {id}")).unwrap());
         }
-        let answer = actix_rt::time::timeout(LONGEST, database.transaction(write)).await;
-        (id, told(answer.unwrap_or_else(|_| panic!("write {id} was not answered"))))
+        async move {
+            let answer = actix_rt::time::timeout(LONGEST, database.transaction(write)).await;
+            (id, answer.unwrap_or_else(|_| panic!("write {id} was not answered")))
+        }
     };
-    join_all(ids.map(write)).await.into_iter().collect()
+    join_all(ids.into_iter().map(write)).await
 }
 
 pub(crate) fn told<T>(answer: Result<T, WriteError>) -> Told {

@@ -10,8 +10,17 @@ use std::path::{Path, PathBuf};
 use crate::error::StartError;
 
 pub(super) struct FileLock {
-    /// The lock ends when this is closed, by us or by the system.
-    _file: File,
+    /// The lock ends with the process at the latest, when the system closes this.
+    file: File,
+}
+
+/// Closing the file would not do: a program that is being started has it too until it begins to run, and would keep the
+/// lock for so long.
+impl Drop for FileLock {
+    fn drop(&mut self) {
+        // If it cannot be unlocked, it ends with the file.
+        let _ = self.file.unlock();
+    }
 }
 
 fn lock_path(database: &Path) -> PathBuf {
@@ -53,6 +62,6 @@ impl FileLock {
             .and_then(|()| file.seek(SeekFrom::Start(0)))
             .and_then(|_| file.write_all(note.as_bytes()))
             .map_err(failed)?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
     }
 }

@@ -97,6 +97,8 @@ impl Engine for SqliteEngine {
         open::note_versions(&writer, &self.stats).map_err(|error| open::start_error(&self.path, &error))?;
         // A new file is known from now on.
         self.check_identity()?;
+        open::checkpoint_on_close(&writer, self.settings.database.checkpoint)
+            .map_err(|error| open::start_error(&self.path, &error))?;
         let (stats, interrupted) = (Arc::clone(&self.stats), Arc::clone(&self.interrupted));
         Ok(Box::new(commit::SqliteWriter::new(writer, &self.path, &self.settings, stats, interrupted)?))
     }

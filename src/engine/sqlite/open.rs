@@ -154,13 +154,19 @@ fn harden(conn: &Connection, settings: &Settings) -> rusqlite::Result<()> {
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DDL, false)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, true)?;
-    // Without this the last connection to close would checkpoint, whoever it was that should.
-    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !settings.database.checkpoint)?;
+    checkpoint_on_close(conn, false)?;
     conn.pragma_update(None, "cell_size_check", true)?;
     conn.pragma_update(None, "mmap_size", 0)?;
     // Negative: in KiB instead of pages.
     let cache = i64::try_from(settings.database.cache_size.as_u64() / 1024).unwrap_or(i64::MAX);
     conn.pragma_update(None, "cache_size", -cache)
+}
+
+/// Whether the connection, if it is the last one to close, moves the log into the file and removes it. Not before the
+/// writer is at work: a file that is refused stays as it is, and so does its log. And not ever if somebody else is to
+/// checkpoint.
+pub(super) fn checkpoint_on_close(conn: &Connection, wanted: bool) -> rusqlite::Result<()> {
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !wanted).map(|_| ())
 }
 
 fn own_tables(conn: &Connection, path: &Path) -> Result<(), StartError> {

@@ -1,151 +1,16 @@
-//! A VFS between SQLite and the system's (<https://sqlite.org/vfs.html>): it lets every call through, fails the ones it
-//! is told to, and keeps a log of what was written, cut and synced, from which the disk after a power loss is rebuilt.
-//!
-//! There is one, for the whole process: the tests of this binary take turns.
+//! The VFS as SQLite sees it: a table of C functions, each of which asks whether it is to fail, and else calls the
+//! system's.
 #![allow(unsafe_code, reason = "a VFS is a table of C functions")]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::mem::size_of;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::OnceLock;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use actix_sqlite::rusqlite::ffi;
 
-/// Under this name it is registered.
-pub(crate) const NAME: &str = "actix_sqlite_test";
-
-/// A call that can fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Call {
-    Open,
-    Read,
-    Write,
-    Truncate,
-    Sync,
-}
-
-/// A failure to come.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Fault {
-    pub(crate) call: Call,
-    /// The n-th such call fails, counted from 1 ..
-    pub(crate) nth: usize,
-    /// .. with this result code ..
-    pub(crate) code: c_int,
-    /// .. and all later ones too, or only that one.
-    pub(crate) sticky: bool,
-}
-
-/// One change of a file, in the order of time.
-#[derive(Debug, Clone)]
-pub(crate) enum Op {
-    Write { file: usize, offset: usize, data: Vec<u8> },
-    Truncate { file: usize, size: usize },
-    Sync { file: usize },
-}
-
-#[derive(Default)]
-struct State {
-    fault: Option<Fault>,
-    calls: usize,
-    fired: usize,
-    /// How long the log was when the fault fired first.
-    fired_at: Option<usize>,
-    log: Option<Vec<Op>>,
-    names: Vec<String>,
-}
-
-static STATE: Mutex<State> =
-    Mutex::new(State { fault: None, calls: 0, fired: 0, fired_at: None, log: None, names: Vec::new() });
-
-fn state() -> MutexGuard<'static, State> {
-    STATE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Keeps other tests away from the VFS as long as it lives.
-pub(crate) struct Turn {
-    _turn: MutexGuard<'static, ()>,
-}
-
-#[allow(clippy::unused_self, reason = "only who has the turn may")]
-impl Turn {
-    pub(crate) fn take() -> Self {
-        static TURN: Mutex<()> = Mutex::new(());
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        register();
-        *state() = State::default();
-        Self { _turn: turn }
-    }
-
-    pub(crate) fn arm(&self, fault: Fault) {
-        let mut state = state();
-        state.fault = Some(fault);
-        (state.calls, state.fired, state.fired_at) = (0, 0, None);
-    }
-
-    /// Lets everything through again. How often the fault fired.
-    pub(crate) fn disarm(&self) -> usize {
-        let mut state = state();
-        state.fault = None;
-        state.fired
-    }
-
-    pub(crate) fn start_log(&self) {
-        state().log = Some(Vec::new());
-    }
-
-    /// How long the log is by now.
-    pub(crate) fn log_len() -> usize {
-        state().log.as_ref().map_or(0, Vec::len)
-    }
-
-    /// How long the log was when the fault fired first.
-    pub(crate) fn fired_at(&self) -> Option<usize> {
-        state().fired_at
-    }
-
-    /// The log, and the names its file numbers stand for.
-    pub(crate) fn end_log(&self) -> (Vec<Op>, Vec<String>) {
-        let mut state = state();
-        (state.log.take().unwrap_or_default(), state.names.clone())
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        *state() = State::default();
-    }
-}
-
-/// How long each sync takes more than it does, in microseconds.
-static SYNC_DELAY: AtomicU64 = AtomicU64::new(0);
-
-/// From now on each sync takes so much longer: a slower disk.
-#[allow(dead_code, reason = "for benches")]
-pub(crate) fn delay_syncs(delay: Duration) {
-    register();
-    SYNC_DELAY.store(u64::try_from(delay.as_micros()).unwrap(), Relaxed);
-}
-
-/// Counts a call, and says whether it fails.
-fn failure(call: Call) -> Option<c_int> {
-    let mut state = state();
-    let fault = state.fault.filter(|fault| fault.call == call)?;
-    state.calls += 1;
-    let fires = state.calls == fault.nth || (fault.sticky && state.calls > fault.nth);
-    state.fired += usize::from(fires);
-    if fires && state.fired_at.is_none() {
-        state.fired_at = Some(state.log.as_ref().map_or(0, Vec::len));
-    }
-    fires.then_some(fault.code)
-}
-
-fn record(op: impl FnOnce() -> Op) {
-    if let Some(log) = &mut state().log {
-        log.push(op());
-    }
-}
+use super::{Call, NAME, Op, SYNC_DELAY, failure, record, state};
 
 /// Ours, with SQLite's own file right behind it.
 #[repr(C)]
@@ -185,6 +50,9 @@ extern "C" fn write(file: *mut ffi::sqlite3_file, data: *const c_void, size: c_i
     if let Some(code) = failure(Call::Write) {
         return code;
     }
+    if state().full && grows(file, size, offset) {
+        return ffi::SQLITE_FULL;
+    }
     record(|| {
         // SAFETY: SQLite passes `size` bytes at `data`; `file` is ours.
         let (bytes, file) = unsafe {
@@ -194,6 +62,13 @@ extern "C" fn write(file: *mut ffi::sqlite3_file, data: *const c_void, size: c_i
         Op::Write { file, offset: usize::try_from(offset).unwrap_or(0), data: bytes.to_vec() }
     });
     pass!(file, xWrite, data, size, offset)
+}
+
+/// Whether a write to this place makes the file longer.
+fn grows(file: *mut ffi::sqlite3_file, size: c_int, offset: i64) -> bool {
+    let mut length = 0;
+    let known = pass!(file, xFileSize, &raw mut length);
+    known != ffi::SQLITE_OK || offset + i64::from(size) > length
 }
 
 extern "C" fn truncate(file: *mut ffi::sqlite3_file, size: i64) -> c_int {
@@ -222,7 +97,7 @@ extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
 }
 
 extern "C" fn file_size(file: *mut ffi::sqlite3_file, size: *mut i64) -> c_int {
-    pass!(file, xFileSize, size)
+    failure(Call::Size).unwrap_or_else(|| pass!(file, xFileSize, size))
 }
 
 extern "C" fn lock(file: *mut ffi::sqlite3_file, level: c_int) -> c_int {
@@ -256,11 +131,13 @@ extern "C" fn shm_map(
     extend: c_int,
     memory: *mut *mut c_void,
 ) -> c_int {
-    pass!(file, xShmMap, region, size, extend, memory)
+    failure(Call::Memory).unwrap_or_else(|| pass!(file, xShmMap, region, size, extend, memory))
 }
 
 extern "C" fn shm_lock(file: *mut ffi::sqlite3_file, offset: c_int, count: c_int, flags: c_int) -> c_int {
-    pass!(file, xShmLock, offset, count, flags)
+    // To let go of a lock never fails.
+    let fails = if flags & ffi::SQLITE_SHM_LOCK == 0 { None } else { failure(Call::MemoryLock) };
+    fails.unwrap_or_else(|| pass!(file, xShmLock, offset, count, flags))
 }
 
 extern "C" fn shm_barrier(file: *mut ffi::sqlite3_file) {
@@ -335,7 +212,7 @@ extern "C" fn open(
 }
 
 /// Puts the VFS beside the system's; everything but files is the system's.
-fn register() {
+pub(super) fn register() {
     static REGISTERED: OnceLock<()> = OnceLock::new();
     REGISTERED.get_or_init(|| {
         let name = CString::new(NAME).expect("no NUL in it").into_raw();
@@ -371,6 +248,9 @@ macro_rules! pass_vfs {
 }
 
 extern "C" fn delete(vfs: *mut ffi::sqlite3_vfs, name: *const c_char, sync_directory: c_int) -> c_int {
+    if let Some(code) = failure(Call::Delete) {
+        return code;
+    }
     let result = pass_vfs!(vfs, xDelete, name, sync_directory);
     // SAFETY: SQLite passes a name that ends with a NUL.
     let name = unsafe { CStr::from_ptr(name) }.to_string_lossy();
@@ -390,7 +270,7 @@ extern "C" fn access(
     flags: c_int,
     result: *mut c_int,
 ) -> c_int {
-    pass_vfs!(vfs, xAccess, name, flags, result)
+    failure(Call::Access).unwrap_or_else(|| pass_vfs!(vfs, xAccess, name, flags, result))
 }
 
 extern "C" fn full_pathname(
