@@ -272,6 +272,31 @@ fn what_is_no_database_is_refused_and_left_as_it_was() {
 }
 
 #[test]
+fn an_empty_file_with_a_log_beside_it_is_refused_and_left_as_it_was() {
+    run(async {
+        let place = Place::new();
+        let database = place.open(|settings| settings.database.checkpoint = false).await;
+        run_all(&database, &[TABLE, "INSERT INTO t VALUES (1)"]).await;
+        assert!(database.shutdown().await.closed);
+        let whole = std::fs::read(place.path()).unwrap();
+        let log = std::fs::read(place.join("test.db-wal")).unwrap();
+        for cut in ["cut", "gone"] {
+            std::fs::write(place.path(), b"").unwrap();
+            if cut == "gone" {
+                std::fs::remove_file(place.path()).unwrap();
+            }
+            let error = Database::open(place.settings(|_| ())).await.unwrap_err();
+            assert_eq!(error.code(), "not_a_database", "{cut}: {error}");
+            assert!(error.to_string().contains("test.db-wal beside it is not"), "{error}");
+            assert!(std::fs::read(place.join("test.db-wal")).unwrap() == log, "{cut}");
+        }
+        std::fs::write(place.path(), whole).unwrap();
+        let reopened = place.open(|_| ()).await;
+        assert_eq!(integers(&reopened, "SELECT n FROM t").await, [1]);
+    });
+}
+
+#[test]
 fn a_file_of_a_later_version_is_refused_and_left_as_it_was() {
     run(async {
         let place = Place::new();

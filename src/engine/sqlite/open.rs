@@ -83,6 +83,7 @@ pub(super) fn writer(
 ) -> Result<Connection, StartError> {
     let explain = |error: rusqlite::Error| start_error(path, &error);
     let is_new = !path.exists();
+    refuse_lost_head(path)?;
     let flags =
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut conn = connect(path, flags, vfs).map_err(explain)?;
@@ -121,6 +122,26 @@ pub(super) fn writer(
     conn.set_prepared_statement_cache_capacity(settings.writer.statement_cache.max(idempotency::STATEMENTS));
     conn.authorizer(Some(authorizer::writer)).map_err(explain)?;
     Ok(conn)
+}
+
+/// An empty file with a log beside it was cut. SQLite would take it for a new one, and delete the log with all that is in
+/// it.
+fn refuse_lost_head(path: &Path) -> Result<(), StartError> {
+    /// The header of a log without a single frame.
+    const EMPTY_LOG: u64 = 32;
+    let size = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
+    let mut wal = path.as_os_str().to_owned();
+    wal.push("-wal");
+    if size(path) > 0 || size(wal.as_ref()) <= EMPTY_LOG {
+        return Ok(());
+    }
+    Err(StartError::NotADatabase {
+        path: path.display().to_string(),
+        reason: format!(
+            "it is empty, and {} beside it is not; put the file back that belongs to it, or move the log away",
+            Path::new(&wal).display()
+        ),
+    })
 }
 
 /// A reading connection; the file must exist.
