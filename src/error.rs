@@ -121,7 +121,7 @@ pub struct Refusal {
 impl Refusal {
     pub(crate) fn new(because: RefusedBecause) -> Self {
         let retry_after = match because {
-            RefusedBecause::QueueFull => Some(Duration::from_secs(1)),
+            RefusedBecause::QueueFull | RefusedBecause::LogFull => Some(Duration::from_secs(1)),
             RefusedBecause::ShuttingDown | RefusedBecause::Failed => Some(Duration::from_secs(5)),
             RefusedBecause::TooLarge | RefusedBecause::DeadlinePassed | RefusedBecause::NotOpen => None,
         };

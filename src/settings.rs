@@ -68,6 +68,8 @@ pub struct DatabaseSettings {
     pub wal_checkpoint_size: ByteSize,
     /// Size of the write-ahead log from which it is also truncated, which waits for no reader and may fail.
     pub wal_truncate_size: ByteSize,
+    /// Size of the write-ahead log from which writes are refused while it cannot be made shorter.
+    pub wal_max_size: ByteSize,
     /// Off if something else, such as a replicator, checkpoints the file.
     pub checkpoint: bool,
     /// How long idempotency keys are remembered.
@@ -89,6 +91,7 @@ impl Default for DatabaseSettings {
             busy_timeout: Duration::from_secs(5),
             wal_checkpoint_size: ByteSize::mib(4),
             wal_truncate_size: ByteSize::mib(64),
+            wal_max_size: ByteSize::mib(256),
             checkpoint: true,
             idempotency_retention: Duration::from_hours(24),
             idempotency_max_keys: nonzero(1_000_000),
@@ -207,6 +210,10 @@ pub struct ReadersSettings {
     /// serves others.
     #[serde(with = "humantime_serde")]
     pub max_stall: Duration,
+    /// A query that has run so long is ended if the write-ahead log is as long as it may be: it would keep all writes
+    /// out.
+    #[serde(with = "humantime_serde")]
+    pub max_age: Duration,
     /// How many rows a result may have, unless it is streamed.
     pub max_rows: NonZeroUsize,
     /// How many bytes a result may have, unless it is streamed.
@@ -224,6 +231,7 @@ impl Default for ReadersSettings {
             overflow: Overflow::Wait,
             query_timeout: Duration::from_secs(30),
             max_stall: Duration::from_secs(5),
+            max_age: Duration::from_secs(10),
             max_rows: nonzero(100_000),
             max_result_bytes: ByteSize::mib(64),
             statement_cache: 256,

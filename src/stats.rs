@@ -20,6 +20,7 @@ pub(crate) struct Stats {
     pub(crate) writes_failed: AtomicU64,
     pub(crate) writes_refused: AtomicU64,
     pub(crate) writes_abandoned: AtomicU64,
+    pub(crate) writes_refused_for_log: AtomicU64,
     pub(crate) writes_given_back: AtomicU64,
     pub(crate) replayed_batches: AtomicU64,
     pub(crate) leases: AtomicU64,
@@ -35,6 +36,7 @@ pub(crate) struct Stats {
     pub(crate) queries: AtomicU64,
     pub(crate) queries_failed: AtomicU64,
     pub(crate) queries_refused: AtomicU64,
+    pub(crate) queries_ended_for_log: AtomicU64,
     pub(crate) reader_restarts: AtomicU64,
     pub(crate) last_error: Mutex<Option<String>>,
     /// Versions found in the file when it was opened last.
@@ -52,6 +54,7 @@ impl Stats {
             writes_failed: AtomicU64::default(),
             writes_refused: AtomicU64::default(),
             writes_abandoned: AtomicU64::default(),
+            writes_refused_for_log: AtomicU64::default(),
             writes_given_back: AtomicU64::default(),
             replayed_batches: AtomicU64::default(),
             leases: AtomicU64::default(),
@@ -67,6 +70,7 @@ impl Stats {
             queries: AtomicU64::default(),
             queries_failed: AtomicU64::default(),
             queries_refused: AtomicU64::default(),
+            queries_ended_for_log: AtomicU64::default(),
             reader_restarts: AtomicU64::default(),
             last_error: Mutex::default(),
             format: AtomicU64::default(),
@@ -156,6 +160,8 @@ pub struct DatabaseStatus {
     pub bytes: u64,
     /// The size of the write-ahead log in bytes.
     pub wal_bytes: u64,
+    /// The size from which writes are refused while the log cannot be made shorter.
+    pub wal_max_bytes: u64,
     /// The version of SQLite.
     pub sqlite_version: String,
     /// What `synchronous` is set to.
@@ -214,6 +220,8 @@ pub struct WriterStatus {
     pub failed: u64,
     /// Writes whose caller had left, or whose time was up, before their turn.
     pub abandoned: u64,
+    /// Writes refused because the write-ahead log was as long as it may be.
+    pub refused_for_log: u64,
     /// Writes handed back to the queue by a writer that failed.
     pub given_back: u64,
     /// Batches split because one of their writes ended or soiled the transaction.
@@ -243,6 +251,8 @@ pub struct ReadersStatus {
     pub queries: u64,
     /// Queries that failed.
     pub failed: u64,
+    /// Of these, queries ended because the write-ahead log was as long as it may be, and they kept it so.
+    pub ended_for_log: u64,
     /// Restarts.
     pub restarts: u64,
 }

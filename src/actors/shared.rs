@@ -25,7 +25,14 @@ pub(crate) struct Shared {
     /// Kept while there is no writer: the next one resolves it.
     doubt: Mutex<Option<Doubt>>,
     /// What is to be kept of writes that failed, as long as it is not in the file.
-    burials: Mutex<Vec<Burial>>,
+    burials: Mutex<Burials>,
+    max_burial_bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Burials {
+    all: Vec<Burial>,
+    bytes: usize,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -82,6 +89,7 @@ impl Shared {
             users: watch::Sender::new(Users::default()),
             doubt: Mutex::new(None),
             burials: Mutex::default(),
+            max_burial_bytes: settings::bytes(queue.max_bytes),
         }
     }
 
@@ -120,12 +128,25 @@ impl Shared {
         }
     }
 
+    /// As much as the queue may hold; what is more is lost, and told.
     pub(crate) fn put_burials(&self, burials: Vec<Burial>) {
-        self.burials.lock().unwrap_or_else(PoisonError::into_inner).extend(burials);
+        let mut held = self.burials.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lost = 0;
+        for burial in burials {
+            let bytes = held.bytes + burial.size();
+            if bytes > self.max_burial_bytes {
+                lost += 1;
+            } else {
+                held.bytes = bytes;
+                held.all.push(burial);
+            }
+        }
+        drop(held);
+        self.note_loss(lost, "too many wait to be kept as dead letters");
     }
 
     pub(crate) fn take_burials(&self) -> Vec<Burial> {
-        std::mem::take(&mut *self.burials.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.burials.lock().unwrap_or_else(PoisonError::into_inner)).all
     }
 
     /// Writes that nobody waited for were not executed, and there is no place for them.

@@ -88,7 +88,17 @@ impl WriterActor {
         self.shared.last_commit.send_replace(engine.last_commit());
         // Nobody listens any more only if the supervisor is gone, and then the queue is closed too.
         let _ = collect.ready.send(());
-        while self.shared.intake.wait(ONE, None) != Woken::Finished {
+        loop {
+            let until = engine.idle_pause().map(|pause| Instant::now() + pause);
+            match self.shared.intake.wait(ONE, until) {
+                Woken::Finished => break,
+                Woken::TimedOut => {
+                    engine.maintain(Occasion::Idle)?;
+                    self.bury(engine)?;
+                    continue;
+                }
+                Woken::Ready => {}
+            }
             let reason = self.collect_batch();
             self.drop_the_late();
             // A lease is urgent, so it ends the batch.
@@ -146,12 +156,12 @@ impl WriterActor {
         }
         let buried = engine.bury(&burials);
         match &buried {
-            Ok(()) => stats::add(&self.shared.stats.writes_buried, burials.len()),
-            // The next writer tries again.
-            Err(_) => self.shared.put_burials(burials),
+            Ok(true) => stats::add(&self.shared.stats.writes_buried, burials.len()),
+            // The next turn, or the next writer, tries again.
+            Ok(false) | Err(_) => self.shared.put_burials(burials),
         }
         self.shared.last_commit.send_replace(engine.last_commit());
-        buried
+        buried.map(|_| ())
     }
 
     /// Takes writes into the hand until the policy says to commit, and why.
@@ -258,7 +268,7 @@ impl WriterActor {
         let stats = &self.shared.stats;
         stats::add(&stats.commits, outcomes.commits);
         stats::add(&stats.replayed_batches, usize::from(outcomes.replayed));
-        let (mut committed, mut failed) = (0, 0);
+        let (mut committed, mut failed, mut refused) = (0, 0, 0);
         let counts = |ticket: &WriteTicket| usize::from(!ticket.request.task.is_flush());
         let mut in_doubt = outcomes.in_doubt;
         let doubtful =
@@ -271,7 +281,11 @@ impl WriterActor {
                     if let Err(error) = &outcome {
                         self.shared.note_failure(&ticket, error);
                     }
-                    *(if outcome.is_ok() { &mut committed } else { &mut failed }) += counts(&ticket);
+                    *match &outcome {
+                        Ok(_) => &mut committed,
+                        Err(WriteError::Refused(_)) => &mut refused,
+                        Err(_) => &mut failed,
+                    } += counts(&ticket);
                     ticket.answer(outcome);
                 }
                 None if doubtful.contains(&place) => doubted.push(ticket),
@@ -280,6 +294,7 @@ impl WriterActor {
         }
         stats::add(&stats.writes_committed, committed);
         stats::add(&stats.writes_failed, failed);
+        stats::add(&stats.writes_refused_for_log, refused);
         if let Some(doubt) = in_doubt.take() {
             let writes = doubted.into_iter().zip(doubt.outcomes).collect();
             self.shared.put_doubt(Doubt { commit: doubt.commit, writes });

@@ -31,6 +31,7 @@ impl Database {
                 committed: get(&stats.writes_committed),
                 failed: get(&stats.writes_failed),
                 abandoned: get(&stats.writes_abandoned),
+                refused_for_log: get(&stats.writes_refused_for_log),
                 given_back: get(&stats.writes_given_back),
                 replayed_batches: get(&stats.replayed_batches),
                 leases: get(&stats.leases),
@@ -48,6 +49,7 @@ impl Database {
                 ),
                 queries: get(&stats.queries),
                 failed: get(&stats.queries_failed),
+                ended_for_log: get(&stats.queries_ended_for_log),
                 restarts: get(&stats.reader_restarts),
             },
         }
@@ -76,6 +78,7 @@ impl Database {
             path: settings.path.display().to_string(),
             bytes: size(&settings.path),
             wal_bytes: size(wal.as_ref()),
+            wal_max_bytes: settings.wal_max_size.as_u64(),
             sqlite_version: rusqlite::version().to_owned(),
             synchronous: format!("{:?}", settings.synchronous).to_lowercase(),
             format: get(&stats.format),

@@ -33,9 +33,9 @@ pub(crate) trait WriteEngine {
     /// Grants a lease and runs its orders until it is committed, rolled back or over. `outcomes` has one place.
     fn lease(&mut self, seat: &LeaseSeat, outcomes: &mut Outcomes) -> Result<(), EngineFailure>;
 
-    /// Keeps what is left of writes that failed and that nobody waited for. Commits; may be told the same ones again after
-    /// an error.
-    fn bury(&mut self, dead: &[Burial]) -> Result<(), EngineFailure>;
+    /// Keeps what is left of writes that failed and that nobody waited for, and commits that; or not now (`false`), while
+    /// nothing may be written. May be told the same ones again after an error.
+    fn bury(&mut self, dead: &[Burial]) -> Result<bool, EngineFailure>;
 
     /// Makes sure that a COMMIT which failed, and is not in the file, is not there after a crash either: commits nothing,
     /// under the number after it, which overwrites what it left in the log.
@@ -46,6 +46,9 @@ pub(crate) trait WriteEngine {
 
     /// Keeps the log short and the idempotency keys few.
     fn maintain(&mut self, occasion: Occasion) -> Result<(), EngineFailure>;
+
+    /// If something is left to maintain: how long to wait for a write before it is tried without one.
+    fn idle_pause(&self) -> Option<Duration>;
 }
 
 /// One reader's connection.
@@ -84,6 +87,8 @@ pub(crate) trait RowSink {
 pub(crate) enum Occasion {
     /// After a batch.
     Commit,
+    /// No write came for the time that `idle_pause` told.
+    Idle,
     /// Before the connection is closed for good.
     Close,
 }

@@ -165,6 +165,15 @@ pub(crate) enum Buried {
 }
 
 impl Burial {
+    /// What it occupies, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        size_of::<Self>()
+            + match &self.what {
+                Buried::New { statements, .. } => statements.len(),
+                Buried::Again { .. } => 0,
+            }
+    }
+
     /// What is to be kept of a write that failed; `None` of one that cannot be tried again from what is stored: its
     /// statements are code of the caller's.
     pub(crate) fn of(request: &WriteRequest, error: &WriteError) -> Option<Self> {

@@ -30,6 +30,8 @@ pub enum RefusedBecause {
     DeadlinePassed,
     /// No database was opened behind this address.
     NotOpen,
+    /// The write-ahead log is as long as it may be, and cannot be made shorter now.
+    LogFull,
 }
 
 impl RefusedBecause {
@@ -42,13 +44,16 @@ impl RefusedBecause {
             Self::Failed => "database_failed",
             Self::DeadlinePassed => "deadline_passed",
             Self::NotOpen => "not_open",
+            Self::LogFull => "wal_full",
         }
     }
 
     /// Whether the same request may be taken later.
     pub fn is_retryable(self) -> bool {
         match self {
-            Self::QueueFull | Self::ShuttingDown | Self::Failed | Self::DeadlinePassed => true,
+            Self::QueueFull | Self::ShuttingDown | Self::Failed | Self::DeadlinePassed | Self::LogFull => {
+                true
+            }
             Self::TooLarge | Self::NotOpen => false,
         }
     }
@@ -65,6 +70,10 @@ impl fmt::Display for RefusedBecause {
                 "its time was up before its turn came; allow more time or try again later"
             }
             Self::NotOpen => "no database was opened behind this address; register an opened one first",
+            Self::LogFull => {
+                "the write-ahead log is as long as it may be (database.wal_max_size), and a reader keeps it from \
+                 being checkpointed; try again when that reader has ended"
+            }
         })
     }
 }

@@ -200,7 +200,8 @@ fn refusal_status(because: RefusedBecause) -> StatusCode {
         RefusedBecause::QueueFull
         | RefusedBecause::ShuttingDown
         | RefusedBecause::Failed
-        | RefusedBecause::NotOpen => StatusCode::SERVICE_UNAVAILABLE,
+        | RefusedBecause::NotOpen
+        | RefusedBecause::LogFull => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 
@@ -368,6 +369,7 @@ mod tests {
             (StatementError::new(Kind::InvalidSql, "no").into(), 400, false),
             (StatementError::new(Kind::Panicked, "no").into(), 500, true),
             (Refusal::new(RefusedBecause::DeadlinePassed).into(), 408, true),
+            (Refusal::new(RefusedBecause::LogFull).into(), 503, true),
             (ReadError::CommitNotReached { wanted: 2, last: 1 }, 408, true),
             (ReadError::InvalidMessage("no".into()), 400, false),
         ] {

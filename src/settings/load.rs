@@ -80,6 +80,11 @@ impl Settings {
             "database.wal_checkpoint_size is above database.wal_truncate_size; the log is checkpointed first, \
              so make it the smaller one",
         )?;
+        check(
+            database.wal_truncate_size <= database.wal_max_size,
+            "database.wal_max_size is below database.wal_truncate_size; writes would be refused before the log is \
+             truncated, so make it the larger one",
+        )?;
         check(queue.max_bytes.as_u64() > 0, "queue.max_bytes is 0; nothing could ever be written")?;
         check(
             writer.max_batch_bytes.as_u64() > 0,
@@ -143,6 +148,7 @@ impl Settings {
             ("writer.lease_timeout", self.writer.lease_timeout, LONGEST),
             ("readers.query_timeout", readers.query_timeout, LONGEST),
             ("readers.max_stall", readers.max_stall, LONGEST),
+            ("readers.max_age", readers.max_age, LONGEST),
             ("supervisor.window", supervisor.window, LONGEST),
             ("supervisor.max_backoff", supervisor.max_backoff, LONGEST),
             ("supervisor.shutdown_timeout", supervisor.shutdown_timeout, LONGEST),
@@ -203,6 +209,8 @@ mod tests {
             ("[database]\nmax_value_size = \"1 KiB\"", "max_value_size"),
             ("[server]\nmax_sqlite_memory = \"1 MiB\"", "max_sqlite_memory"),
             ("[database]\nwal_checkpoint_size = \"1 GiB\"", "wal_truncate_size"),
+            ("[database]\nwal_max_size = \"1 MiB\"", "wal_max_size is below"),
+            ("[readers]\nmax_age = \"1000000years\"", "max_age is longer"),
             ("[database]\nsynchronous = \"extra\"", "synchronous"),
             ("[server]\nlisten = \"0.0.0.0:4280\"", "admin_token"),
             ("[auth]\nadmin_token = \"********\"", "the mask"),

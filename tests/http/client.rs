@@ -103,6 +103,14 @@ impl Daemon {
         conn.execute_batch("BEGIN IMMEDIATE").unwrap();
         conn
     }
+
+    /// Keeps the log from being checkpointed, as another program might, until it is dropped.
+    pub(crate) fn hold_a_snapshot(&self) -> actix_sqlite::rusqlite::Connection {
+        let conn = actix_sqlite::rusqlite::Connection::open(self.file()).unwrap();
+        conn.execute_batch("BEGIN").unwrap();
+        conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0)).unwrap();
+        conn
+    }
 }
 
 impl Drop for Daemon {

@@ -170,6 +170,36 @@ fn time_limits_and_full_queues_say_that_nothing_was_done() {
 }
 
 #[test]
+fn writes_that_find_the_log_full_are_told_when_to_come_back_and_reads_go_on() {
+    let daemon = Daemon::with(|settings| {
+        settings.database.wal_checkpoint_size = bytesize::ByteSize::kib(16);
+        settings.database.wal_truncate_size = bytesize::ByteSize::kib(32);
+        settings.database.wal_max_size = bytesize::ByteSize::kib(128);
+    });
+    daemon.execute("CREATE TABLE t (a)");
+    let reader = daemon.hold_a_snapshot();
+    let insert = json!({"sql": "INSERT INTO t VALUES (1)"});
+    let answers: Vec<_> = (0..200).map(|_| daemon.client.post("/v1/execute", &insert)).collect();
+    let committed = answers.iter().take_while(|answer| answer.status == 200).count();
+    assert!(committed > 0 && committed < 200, "{committed}");
+    for answer in &answers[committed..] {
+        assert_eq!((answer.problem(503).as_str(), answer.header("retry-after")), ("wal_full", "1"));
+        let problem = answer.json();
+        assert_eq!((&problem["outcome"], &problem["retryable"]), (&json!("not_executed"), &json!(true)));
+        assert!(problem["detail"].as_str().unwrap().contains("database.wal_max_size"));
+    }
+    let import = daemon.client.post("/v1/message-logs/import", &crate::client::log("m1"));
+    assert_eq!(import.problem(503), "wal_full");
+    assert_eq!(daemon.scalar("SELECT count(*) FROM t"), committed);
+    let status = daemon.client.get("/v1/status").json();
+    assert_eq!(status["database"]["wal_max_bytes"], 128 << 10);
+    assert_eq!(status["writer"]["refused_for_log"], 200 - committed + 1);
+    drop(reader);
+    daemon.execute("INSERT INTO t VALUES (1)");
+    assert_eq!(daemon.scalar("SELECT count(*) FROM t"), committed + 1);
+}
+
+#[test]
 fn a_write_whose_time_is_up_before_its_turn_is_not_executed() {
     let daemon = Daemon::with(one_at_a_time);
     let held = daemon.hold_the_file();

@@ -25,3 +25,4 @@ mod sandbox;
 #[path = "../support/mod.rs"]
 mod support;
 mod transactions;
+mod wal;

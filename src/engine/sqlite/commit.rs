@@ -72,6 +72,7 @@ impl SqliteWriter {
         settings: &Settings,
         stats: Arc<Stats>,
         interrupted: Arc<AtomicBool>,
+        log_full: Arc<AtomicBool>,
     ) -> Result<Self, StartError> {
         let explain = |error: rusqlite::Error| StartError::Open {
             path: path.display().to_string(),
@@ -86,7 +87,8 @@ impl SqliteWriter {
             interrupted,
             files: OpenFiles::of(path),
             rowids: rowid::Watch::install(&conn).map_err(explain)?,
-            checkpointer: Checkpointer::install(&conn, path, &settings.database, stats).map_err(explain)?,
+            checkpointer: Checkpointer::install(&conn, path, &settings.database, stats, log_full)
+                .map_err(explain)?,
             limits: Limits::new(writer),
             settings: settings.database.clone(),
             keys_kept_until: Instant::now(),
@@ -105,6 +107,13 @@ impl SqliteWriter {
         if writes.iter().all(|write| write.task.is_flush()) {
             let nothing = Committed { results: Vec::new(), commit: self.last_commit };
             return Ok(Attempt::Committed(writes.iter().map(|_| Ok(nothing.clone())).collect()));
+        }
+        if let Some(refusal) = self.refusal()? {
+            let nothing = Committed { results: Vec::new(), commit: self.last_commit };
+            let refuse = |write: &&WriteRequest| {
+                if write.task.is_flush() { Ok(nothing.clone()) } else { Err(refusal.clone()) }
+            };
+            return Ok(Attempt::Committed(writes.iter().map(refuse).collect()));
         }
         let commit = CommitSeq(self.last_commit.0 + 1);
         fail::fail_point!("before_begin");
@@ -147,6 +156,11 @@ impl SqliteWriter {
                 Ok(Attempt::CommitRefused(errors::statement_error(&error)))
             }
         }
+    }
+
+    /// Why nothing may be written now, if the log is as long as it may be.
+    pub(super) fn refusal(&mut self) -> Result<Option<WriteError>, EngineFailure> {
+        self.checkpointer.refusal(&self.conn).map_err(|error| storage_failure(&error))
     }
 
     /// Writes the number of the commit, and commits.
@@ -236,8 +250,11 @@ impl WriteEngine for SqliteWriter {
         self.hold(seat, outcomes)
     }
 
-    fn bury(&mut self, dead: &[Burial]) -> Result<(), EngineFailure> {
-        dead_letters::bury(self, dead)
+    fn bury(&mut self, dead: &[Burial]) -> Result<bool, EngineFailure> {
+        if self.refusal()?.is_some() {
+            return Ok(false);
+        }
+        dead_letters::bury(self, dead).map(|()| true)
     }
 
     fn erase(&mut self, failed: CommitSeq) -> Result<(), EngineFailure> {
@@ -260,7 +277,8 @@ impl WriteEngine for SqliteWriter {
 
     fn maintain(&mut self, occasion: Occasion) -> Result<(), EngineFailure> {
         let now = Instant::now();
-        if now >= self.keys_kept_until {
+        // To remove keys is to write.
+        if now >= self.keys_kept_until && occasion != Occasion::Idle && !self.checkpointer.is_at_limit() {
             let more = match self.forget_keys() {
                 Ok(more) => more,
                 Err(error) if errors::statement_error(&error).breaks_connection() => {
@@ -275,6 +293,10 @@ impl WriteEngine for SqliteWriter {
             self.keys_kept_until = if more { now } else { now + KEY_KEEPING_PERIOD };
         }
         self.checkpointer.run(&self.conn, occasion).map_err(|error| storage_failure(&error))
+    }
+
+    fn idle_pause(&self) -> Option<Duration> {
+        self.checkpointer.idle_pause()
     }
 }
 

@@ -16,6 +16,10 @@ use crate::message::{CommitSeq, Committed, LeaseOrder, LeaseSeat, Statement, Sta
 
 impl SqliteWriter {
     pub(super) fn hold(&mut self, seat: &LeaseSeat, outcomes: &mut Outcomes) -> Result<(), EngineFailure> {
+        if let Some(refusal) = self.refusal()? {
+            outcomes.settled[0] = Some(Err(refusal));
+            return Ok(());
+        }
         own::run(&self.conn, own!("BEGIN IMMEDIATE")).map_err(|error| storage_failure(&error))?;
         rowid::forget(&self.conn);
         let ended = if seat.grant() { self.obey(seat)? } else { Err(LeaseEnd::RolledBack) };

@@ -53,6 +53,8 @@ pub(crate) struct SqliteEngine {
     stats: Arc<Stats>,
     interrupted: Arc<AtomicBool>,
     identity: identity::Identity,
+    /// Whether the log is as long as it may be; said by the writer, seen by the readers.
+    log_full: Arc<AtomicBool>,
     /// Until the end; actors may live on for a moment after it, and the engine with them.
     lock: Mutex<Option<lock::FileLock>>,
 }
@@ -76,6 +78,7 @@ impl SqliteEngine {
             stats,
             interrupted: Arc::default(),
             identity: identity::Identity::default(),
+            log_full: Arc::default(),
             lock: Mutex::new(Some(lock)),
         })
     }
@@ -100,14 +103,17 @@ impl Engine for SqliteEngine {
         open::checkpoint_on_close(&writer, self.settings.database.checkpoint)
             .map_err(|error| open::start_error(&self.path, &error))?;
         let (stats, interrupted) = (Arc::clone(&self.stats), Arc::clone(&self.interrupted));
-        Ok(Box::new(commit::SqliteWriter::new(writer, &self.path, &self.settings, stats, interrupted)?))
+        let (path, settings, log_full) = (&self.path, &self.settings, Arc::clone(&self.log_full));
+        Ok(Box::new(commit::SqliteWriter::new(writer, path, settings, stats, interrupted, log_full)?))
     }
 
     fn open_reader(&self) -> Result<Box<dyn ReadEngine>, StartError> {
         fail::fail_point!("open_reader");
         self.check_identity()?;
         let reader = open::reader(&self.path, self.vfs.as_deref(), &self.settings)?;
-        let reader = query::SqliteReader::new(reader, Arc::clone(&self.interrupted))
+        let age = query::AgeLimit::new(Arc::clone(&self.log_full), self.settings.readers.max_age);
+        let (stats, interrupted) = (Arc::clone(&self.stats), Arc::clone(&self.interrupted));
+        let reader = query::SqliteReader::new(reader, interrupted, age, stats)
             .map_err(|error| open::start_error(&self.path, &error))?;
         Ok(Box::new(reader))
     }

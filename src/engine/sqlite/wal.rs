@@ -1,18 +1,25 @@
-//! Keeps the write-ahead log short: explicit checkpoints whose results are looked at and counted.
+//! Keeps the write-ahead log short: explicit checkpoints whose results are looked at and counted, and a limit past which
+//! nothing is written.
 //!
 //! PASSIVE waits for nobody and is run when the log has passed a size; TRUNCATE is run past a larger one and when the
-//! file is closed (<https://sqlite.org/c3ref/wal_checkpoint_v2.html>).
+//! file is closed (<https://sqlite.org/c3ref/wal_checkpoint_v2.html>). Both are tried again while no writes come. At the
+//! limit, only a TRUNCATE that succeeds lets the next batch through: it alone proves that no reader is in the log. If
+//! somebody else checkpoints, NOOP tells how far they are, and an empty COMMIT whether it starts the log again.
 
 use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use rusqlite::hooks::Wal;
 use rusqlite::{Connection, ErrorCode};
 
 use super::authorizer::Trusted;
+use super::errors;
+use super::own::{self, own};
 use crate::engine::Occasion;
+use crate::error::{Refusal, RefusedBecause, WriteError};
 use crate::settings::DatabaseSettings;
 use crate::stats::{self, Stats};
 
@@ -21,14 +28,33 @@ thread_local! {
     static WAL_PAGES: Cell<u64> = const { Cell::new(0) };
 }
 
+/// How long to wait for a write before a checkpoint is tried again without one; each further wait is twice as long ..
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// .. up to this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
 pub(super) struct Checkpointer {
     enabled: bool,
     passive_pages: u64,
     truncate_pages: u64,
+    /// Past these nothing is written, unless the log can be made shorter.
+    max_pages: u64,
     /// A reader in the way stays there for a while: not tried again before the log has this many pages.
     next_pages: u64,
+    /// If the last checkpoint was not the whole of it.
+    idle_pause: Option<Duration>,
     busy_timeout: Duration,
+    /// Tells readers that the log is at its limit and cannot be made shorter.
+    log_full: Arc<AtomicBool>,
     stats: Arc<Stats>,
+}
+
+/// What SQLite says of a checkpoint.
+struct Checkpoint {
+    busy: bool,
+    in_log: i64,
+    moved: i64,
 }
 
 impl Checkpointer {
@@ -37,44 +63,81 @@ impl Checkpointer {
         path: &Path,
         settings: &DatabaseSettings,
         stats: Arc<Stats>,
+        log_full: Arc<AtomicBool>,
     ) -> rusqlite::Result<Self> {
+        /// Before each page in the log.
+        const FRAME_HEADER: u64 = 24;
         let page_size = {
             let _trusted = Trusted::begin();
             conn.pragma_query_value(None, "page_size", |row| row.get::<_, i64>(0))?
         };
-        let page_size = u64::try_from(page_size).unwrap_or(4096).max(512);
+        let frame = u64::try_from(page_size).unwrap_or(4096).max(512) + FRAME_HEADER;
+        let pages = |size: bytesize::ByteSize| (size.as_u64() / frame).max(1);
         let mut wal = path.as_os_str().to_owned();
         wal.push("-wal");
-        let wal_bytes = std::fs::metadata(wal).map_or(0, |file| file.len());
-        WAL_PAGES.set(wal_bytes / page_size);
+        let wal_pages = std::fs::metadata(wal).map_or(0, |file| file.len()) / frame;
+        WAL_PAGES.set(wal_pages);
         conn.wal_hook(Some(count_pages));
-        let passive_pages = (settings.wal_checkpoint_size.as_u64() / page_size).max(1);
+        let passive_pages = pages(settings.wal_checkpoint_size);
+        // What another writer said before it ended is looked at anew.
+        log_full.store(false, Relaxed);
         Ok(Self {
             enabled: settings.checkpoint,
             passive_pages,
-            truncate_pages: (settings.wal_truncate_size.as_u64() / page_size).max(1),
+            truncate_pages: pages(settings.wal_truncate_size),
+            max_pages: pages(settings.wal_max_size),
             next_pages: passive_pages,
+            idle_pause: (settings.checkpoint && wal_pages >= passive_pages).then_some(FIRST_PAUSE),
             busy_timeout: settings.busy_timeout,
+            log_full,
             stats,
         })
     }
 
     pub(super) fn run(&mut self, conn: &Connection, occasion: Occasion) -> rusqlite::Result<()> {
         let pages = WAL_PAGES.get();
-        if !self.enabled {
-            return Ok(());
-        }
-        match occasion {
-            Occasion::Close => self.checkpoint(conn, "TRUNCATE", pages).map(|_| ()),
+        let mode = if pages >= self.truncate_pages { "TRUNCATE" } else { "PASSIVE" };
+        let ran = match occasion {
+            Occasion::Idle if !self.enabled => self.has_room_again(conn),
+            _ if !self.enabled => return Ok(()),
+            Occasion::Close => self.checkpoint(conn, "TRUNCATE"),
             Occasion::Commit if pages < self.passive_pages => {
                 self.next_pages = self.passive_pages;
-                Ok(())
+                self.idle_pause = None;
+                return Ok(());
             }
-            Occasion::Commit if pages < self.next_pages => Ok(()),
-            Occasion::Commit if pages >= self.truncate_pages => {
-                self.checkpoint(conn, "TRUNCATE", pages).map(|_| ())
-            }
-            Occasion::Commit => self.checkpoint(conn, "PASSIVE", pages).map(|_| ()),
+            Occasion::Commit if pages < self.next_pages => return Ok(()),
+            Occasion::Idle | Occasion::Commit => self.checkpoint(conn, mode),
+        };
+        match ran {
+            // With a full disk the log is still good, and commits that fit go on.
+            Err(error) if is_disk_full(&error) => Ok(()),
+            ran => ran.map(|_| ()),
+        }
+    }
+
+    /// How long to wait for a write before [`Occasion::Idle`].
+    pub(super) fn idle_pause(&self) -> Option<Duration> {
+        self.idle_pause
+    }
+
+    /// Whether the log was as long as it may be after the last COMMIT.
+    pub(super) fn is_at_limit(&self) -> bool {
+        WAL_PAGES.get() >= self.max_pages
+    }
+
+    /// To be asked before each BEGIN: why nothing may be written now, if the log is at its limit and stays there.
+    pub(super) fn refusal(&mut self, conn: &Connection) -> rusqlite::Result<Option<WriteError>> {
+        if !self.is_at_limit() {
+            return Ok(None);
+        }
+        let shorter =
+            if self.enabled { self.checkpoint(conn, "TRUNCATE") } else { self.has_room_again(conn) };
+        match shorter {
+            Ok(true) => Ok(None),
+            Ok(false) => Ok(Some(Refusal::new(RefusedBecause::LogFull).into())),
+            Err(error) if is_disk_full(&error) => Ok(Some(errors::statement_error(&error).into())),
+            Err(error) => Err(error),
         }
     }
 
@@ -83,44 +146,176 @@ impl Checkpointer {
     /// After a failed fsync the log's pages may be marked clean and yet not be on the disk, so syncing the log again
     /// proves nothing; copying them proves it.
     pub(super) fn make_durable(&mut self, conn: &Connection) -> rusqlite::Result<bool> {
-        self.checkpoint(conn, "TRUNCATE", WAL_PAGES.get())
+        self.checkpoint(conn, "TRUNCATE")
     }
 
     /// Whether the whole log was moved.
-    fn checkpoint(&mut self, conn: &Connection, mode: &str, pages: u64) -> rusqlite::Result<bool> {
-        let _trusted = Trusted::begin();
+    fn checkpoint(&mut self, conn: &Connection, mode: &str) -> rusqlite::Result<bool> {
+        let pages = WAL_PAGES.get();
         // TRUNCATE would wait for readers, and every write with it.
         conn.busy_timeout(Duration::ZERO)?;
-        let result = conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
-            Ok((row.get::<_, i64>(0)? != 0, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
-        });
+        let result = checkpoint(conn, mode);
         conn.busy_timeout(self.busy_timeout)?;
+        if let Ok(Checkpoint { busy: false, in_log, moved }) = result
+            && in_log == moved
+        {
+            stats::add(&self.stats.checkpoints, 1);
+            self.next_pages = self.passive_pages;
+            // The next COMMIT starts the log again from its beginning.
+            WAL_PAGES.set(0);
+            self.tell_full(false);
+            self.idle_pause = None;
+            return Ok(true);
+        }
+        self.next_pages = pages + self.passive_pages.div_ceil(4);
+        self.tell_full(self.is_at_limit());
+        self.try_again_later();
         match result {
-            Ok((false, in_log, moved)) if in_log == moved => {
-                stats::add(&self.stats.checkpoints, 1);
-                self.next_pages = self.passive_pages;
-                // The next COMMIT starts the log again from its beginning.
-                WAL_PAGES.set(0);
-                Ok(true)
-            }
             Ok(_) => {
                 stats::add(&self.stats.checkpoints_busy, 1);
-                self.next_pages = pages + self.passive_pages.div_ceil(4);
                 Ok(false)
             }
             Err(error) => {
                 stats::add(&self.stats.checkpoints_failed, 1);
                 tracing::warn!(%error, mode, "checkpoint failed");
-                self.next_pages = pages + self.passive_pages.div_ceil(4);
-                // With a full disk the log is still good, and commits that fit go on.
-                if error.sqlite_error_code() == Some(ErrorCode::DiskFull) { Ok(false) } else { Err(error) }
+                Err(error)
             }
         }
     }
+
+    /// Whether somebody else has made the log shorter, or has moved all of it so that it starts again.
+    fn has_room_again(&mut self, conn: &Connection) -> rusqlite::Result<bool> {
+        let Checkpoint { in_log, moved, .. } = checkpoint(conn, "NOOP")?;
+        WAL_PAGES.set(u64::try_from(in_log).unwrap_or_default());
+        if self.is_at_limit() && in_log == moved {
+            commit_nothing(conn)?;
+        }
+        let full = self.is_at_limit();
+        self.tell_full(full);
+        if full {
+            self.try_again_later();
+        } else {
+            self.idle_pause = None;
+        }
+        Ok(!full)
+    }
+
+    fn tell_full(&self, full: bool) {
+        match (self.log_full.swap(full, Relaxed), full) {
+            (false, true) => tracing::warn!("the write-ahead log is at its limit; writes are refused"),
+            (true, false) => tracing::info!("the write-ahead log is short again"),
+            _ => {}
+        }
+    }
+
+    fn try_again_later(&mut self) {
+        let pause = self.idle_pause.map_or(FIRST_PAUSE, |pause| (pause * 2).min(LONGEST_PAUSE));
+        self.idle_pause = Some(pause);
+    }
+}
+
+fn checkpoint(conn: &Connection, mode: &str) -> rusqlite::Result<Checkpoint> {
+    let _trusted = Trusted::begin();
+    conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
+        Ok(Checkpoint { busy: row.get::<_, i64>(0)? != 0, in_log: row.get(1)?, moved: row.get(2)? })
+    })
+}
+
+/// One page that is as it was. Of a log that was moved as a whole only a COMMIT can tell whether it starts again: a
+/// reader that is still in it prevents that, and a whole batch would make it so much longer each time.
+fn commit_nothing(conn: &Connection) -> rusqlite::Result<()> {
+    own::run(conn, own!("BEGIN IMMEDIATE"))?;
+    // SQLite sees through what changes nothing at once, and commits nothing then.
+    let committed = own::run(conn, own!("UPDATE _actix_sqlite_commit SET seq = seq + 1"))
+        .and_then(|()| own::run(conn, own!("UPDATE _actix_sqlite_commit SET seq = seq - 1")))
+        .and_then(|()| own::run(conn, own!("COMMIT")));
+    if committed.is_err() && !conn.is_autocommit() {
+        own::run(conn, own!("ROLLBACK"))?;
+    }
+    committed
+}
+
+fn is_disk_full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DiskFull)
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "the hook's signature is rusqlite's")]
 fn count_pages(_: &Wal, pages: i32) -> rusqlite::Result<()> {
     WAL_PAGES.set(u64::try_from(pages).unwrap_or_default());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A writer, and another connection to the same file.
+    fn two(path: &Path) -> (Connection, Connection) {
+        let writer = Connection::open(path).unwrap();
+        writer.pragma_update(None, "journal_mode", "wal").unwrap();
+        writer.pragma_update(None, "wal_autocheckpoint", 0).unwrap();
+        (writer, Connection::open(path).unwrap())
+    }
+
+    #[test]
+    fn a_noop_tells_how_far_somebody_else_has_come_and_moves_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let (writer, other) = two(&directory.path().join("a.db"));
+        writer.execute_batch("CREATE TABLE t (x); INSERT INTO t VALUES (1)").unwrap();
+        for _ in 0..2 {
+            let Checkpoint { busy, in_log, moved } = checkpoint(&writer, "NOOP").unwrap();
+            assert!(!busy && in_log > 0 && moved == 0, "{in_log} {moved}");
+        }
+        checkpoint(&other, "PASSIVE").unwrap();
+        let Checkpoint { in_log, moved, .. } = checkpoint(&writer, "NOOP").unwrap();
+        assert!(in_log > 0 && moved == in_log, "{in_log} {moved}");
+        // The next COMMIT starts the log again.
+        writer.execute("INSERT INTO t VALUES (2)", []).unwrap();
+        let Checkpoint { in_log, moved, .. } = checkpoint(&writer, "NOOP").unwrap();
+        assert_eq!((in_log, moved), (1, 0));
+    }
+
+    #[test]
+    fn a_checkpoint_that_a_reader_keeps_from_finishing_is_tried_again_less_and_less_often() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.db");
+        let (writer, other) = two(&path);
+        let settings = DatabaseSettings {
+            wal_checkpoint_size: bytesize::ByteSize::kib(4),
+            wal_truncate_size: bytesize::ByteSize::kib(8),
+            wal_max_size: bytesize::ByteSize::kib(16),
+            ..DatabaseSettings::default()
+        };
+        let full = Arc::new(AtomicBool::new(true));
+        let install = || {
+            Checkpointer::install(&writer, &path, &settings, Arc::new(Stats::new()), Arc::clone(&full))
+                .unwrap()
+        };
+        let mut checkpointer = install();
+        assert!(!full.load(Relaxed), "what was said before is looked at anew");
+        writer.execute_batch("CREATE TABLE t (x)").unwrap();
+        other.execute_batch("BEGIN").unwrap();
+        other.query_row("SELECT count(*) FROM t", [], |_| Ok(())).unwrap();
+        assert_eq!((checkpointer.idle_pause(), checkpointer.is_at_limit()), (None, false));
+        for _ in 0..10 {
+            writer.execute("INSERT INTO t VALUES (1)", []).unwrap();
+        }
+        let refusal = checkpointer.refusal(&writer).unwrap().unwrap();
+        assert_eq!(refusal.code(), "wal_full");
+        assert!(full.load(Relaxed));
+        let mut pauses = vec![checkpointer.idle_pause().unwrap()];
+        for _ in 0..6 {
+            checkpointer.run(&writer, Occasion::Idle).unwrap();
+            pauses.push(checkpointer.idle_pause().unwrap());
+        }
+        assert_eq!(
+            pauses.iter().map(Duration::as_millis).collect::<Vec<_>>(),
+            [100, 200, 400, 800, 1600, 2000, 2000]
+        );
+        assert_eq!(install().idle_pause(), Some(FIRST_PAUSE), "a log that was left long is looked at soon");
+        other.execute_batch("COMMIT").unwrap();
+        checkpointer.run(&writer, Occasion::Idle).unwrap();
+        assert_eq!((checkpointer.idle_pause(), full.load(Relaxed)), (None, false));
+        assert!(checkpointer.refusal(&writer).unwrap().is_none());
+    }
 }
