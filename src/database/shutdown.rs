@@ -34,6 +34,9 @@ impl std::fmt::Display for ShutdownReport {
     }
 }
 
+/// What has begun is rolled back when the time is up, and that has this long at least.
+const ROLLBACK: Duration = Duration::from_secs(1);
+
 impl Database {
     /// Refuses new requests, commits what is queued within `supervisor.shutdown_timeout`, answers the rest as not
     /// executed, and closes the files. May be called more than once; needs a running tokio (or actix) runtime.
@@ -51,7 +54,7 @@ impl Database {
             tracing::warn!(refused, "the shutdown's time is up");
             // What has begun is ended too: rolled back, and answered as not executed.
             self.inner.engine.interrupt();
-            closed = self.closes_within(limit).await;
+            closed = self.closes_within(limit.max(ROLLBACK)).await;
         }
         ShutdownReport {
             committed: get(&stats.writes_committed) - committed,
