@@ -141,6 +141,29 @@ impl Read for GetDeadLetters {
     }
 }
 
+/// Asks for the ids alone: what the letters hold may be more than a result may be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct GetDeadLetterIds {
+    /// How many at the most.
+    pub(crate) limit: usize,
+    pub(crate) after_id: i64,
+}
+
+impl Read for GetDeadLetterIds {
+    type Reply = Vec<i64>;
+
+    fn into_query(self) -> Result<Query, ReadError> {
+        const SELECT: &str =
+            "/* actix-sqlite */ SELECT id FROM _actix_sqlite_dead_letters WHERE id > ?1 ORDER BY id LIMIT ?2";
+        let limit = i64::try_from(self.limit).unwrap_or(i64::MAX);
+        Ok(Query::new((SELECT, [self.after_id, limit])).of_the_engine())
+    }
+
+    fn reply(rows: Rows) -> Result<Vec<i64>, ReadError> {
+        rows.deserialize()
+    }
+}
+
 /// What is to be kept of a write that failed.
 #[derive(Debug, Clone)]
 pub(crate) struct Burial {
