@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
-use clap::{Args, Subcommand, ValueEnum, value_parser};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum, value_parser};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::http::Method;
@@ -58,7 +58,7 @@ pub(super) struct ListCommand {
 enum ListForm {
     /// For people
     Table,
-    /// One document {"dead_letters": [..], "next_after_id": ..}
+    /// One document: the list, and after which id the next one begins
     Json,
     /// A JSON object a dead letter
     Ndjson,
@@ -69,12 +69,13 @@ enum ListForm {
 /// One that is committed is a dead letter no more; one that fails keeps its new error. Exit code 1 if any failed or was
 /// not there.
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("which").args(["ids", "all"]).required(true)))]
 pub(super) struct RetryCommand {
     /// The dead letter of this id; may be given several times
-    #[arg(long = "id", value_name = "ID", required_unless_present = "all")]
+    #[arg(long = "id", value_name = "ID")]
     ids: Vec<i64>,
     /// All dead letters
-    #[arg(long, conflicts_with = "ids")]
+    #[arg(long)]
     all: bool,
     /// The form of the counts; a table on a terminal, else JSON
     #[arg(long, value_name = "FORM")]
@@ -83,9 +84,10 @@ pub(super) struct RetryCommand {
 
 /// Throws dead letters away
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("which").args(["ids", "older_than", "all"]).required(true).multiple(true)))]
 pub(super) struct ExpireCommand {
     /// The dead letter of this id; may be given several times
-    #[arg(long = "id", value_name = "ID", required_unless_present_any = ["older_than", "all"])]
+    #[arg(long = "id", value_name = "ID")]
     ids: Vec<i64>,
     /// Only those that failed at least so long ago, such as 12h or 30days
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]

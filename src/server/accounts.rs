@@ -153,7 +153,7 @@ pub(super) async fn change(
 ) -> Result<Taken<web::Json<Updated>>, Problem> {
     let id = id.into_inner();
     let taken = daemon.write(UpdateAccountStatus { id, status }, terms).await?;
-    taken.try_answer(|reply| reply.updated.then_some(web::Json(reply)).ok_or_else(|| unknown(id)))
+    Ok(taken.try_answer(|reply| reply.updated.then_some(web::Json(reply)).ok_or_else(|| unknown(id)))?)
 }
 
 /// Deletes an account.
@@ -171,5 +171,5 @@ pub(super) async fn remove(
 ) -> Result<Taken<web::Json<Deleted>>, Problem> {
     let id = id.into_inner();
     let taken = daemon.write(DeleteAccount { id }, terms).await?;
-    taken.try_answer(|reply| reply.deleted.then_some(web::Json(reply)).ok_or_else(|| unknown(id)))
+    Ok(taken.try_answer(|reply| reply.deleted.then_some(web::Json(reply)).ok_or_else(|| unknown(id)))?)
 }

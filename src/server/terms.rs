@@ -112,14 +112,11 @@ impl<R> Taken<R> {
     }
 
     /// The same, if the reply is not a fault.
-    pub(super) fn try_answer<A>(
-        self,
-        answer: impl FnOnce(R) -> Result<A, Fault>,
-    ) -> Result<Taken<A>, Problem> {
-        match self {
-            Self::Committed(reply) => Ok(Taken::Committed(answer(reply)?)),
-            Self::Queued => Ok(Taken::Queued),
-        }
+    pub(super) fn try_answer<A>(self, answer: impl FnOnce(R) -> Result<A, Fault>) -> Result<Taken<A>, Fault> {
+        Ok(match self {
+            Self::Committed(reply) => Taken::Committed(answer(reply)?),
+            Self::Queued => Taken::Queued,
+        })
     }
 }
 
