@@ -92,7 +92,7 @@ pub(super) struct Client {
 /// One request, before its body.
 pub(super) struct Call<'a> {
     pub(super) method: Method,
-    pub(super) path: &'static str,
+    pub(super) path: &'a str,
     pub(super) headers: &'a [(&'static str, &'a str)],
     /// What to do if the connection breaks before the answer is there.
     pub(super) if_lost: &'static str,
@@ -116,7 +116,7 @@ impl Client {
         Ok(Self { agent, url: url.url.clone(), token: token.map(SecretString::from) })
     }
 
-    pub(super) fn get(&self, path: &'static str) -> Result<Response<Body>, Failure> {
+    pub(super) fn get(&self, path: &str) -> Result<Response<Body>, Failure> {
         let call = Call { method: Method::GET, path, headers: &[], if_lost: READ_AGAIN };
         self.send(&call, SendBody::none())
     }

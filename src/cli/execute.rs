@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
-use ureq::http::Method;
+use ureq::http::{Method, StatusCode};
 
 use super::client::{Call, Client};
 use super::failure::Failure;
@@ -13,6 +13,7 @@ use super::statement::{StatementArgs, millis, parse_duration};
 use super::table;
 use super::target::{Target, TargetArgs, on_file};
 use crate::message::{Execute, IdempotencyKey, Params, Receipt};
+use crate::server::Queued;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -38,6 +39,12 @@ pub(super) struct ExecuteCommand {
     /// Not executed if its turn has not come within this time, such as 500ms or 5s; no limit if not given
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     timeout: Option<Duration>,
+    /// Does not wait for the COMMIT: prints that the daemon has queued the statement, and no receipt
+    ///
+    /// Only with --url. The statement is lost if the daemon dies before its turn; if it fails, it is kept as a dead
+    /// letter: see `dead-letters`.
+    #[arg(long)]
+    queued: bool,
     /// The form of the receipt; a table on a terminal, else JSON
     #[arg(long, value_name = "FORM")]
     output: Option<Form>,
@@ -52,26 +59,39 @@ struct Body<'a> {
     timeout_ms: Option<u64>,
 }
 
+/// What became of the statement.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Answer {
+    Committed(Receipt),
+    Queued(Queued),
+}
+
 impl ExecuteCommand {
     pub(super) fn run(self, target: &TargetArgs) -> Result<(), Failure> {
+        if self.queued {
+            target.require_url("execute --queued")?;
+        }
         let mut execute = Execute::new(self.statement.into_statement()?);
         execute.timeout = self.timeout;
         execute.key = self.key;
-        let receipt = match target.resolve()? {
+        let answer = match target.resolve()? {
             Target::File(settings) => {
-                on_file(*settings, async |database| Ok(database.execute(execute).await?))?
+                on_file(*settings, async |database| Ok(Answer::Committed(database.execute(execute).await?)))?
             }
-            Target::Daemon(client) => on_daemon(&client, &execute)?,
+            Target::Daemon(client) => on_daemon(&client, &execute, self.queued)?,
         };
-        match Form::or_default(self.output) {
-            Form::Json => print_json(&receipt),
-            Form::Table => print(as_text(&receipt)),
+        match (Form::or_default(self.output), answer) {
+            (Form::Json, answer) => print_json(&answer),
+            (Form::Table, Answer::Committed(receipt)) => print(as_text(&receipt)),
+            (Form::Table, Answer::Queued(_)) => print("queued\n"),
         }
     }
 }
 
-fn on_daemon(client: &Client, execute: &Execute) -> Result<Receipt, Failure> {
-    let headers: Vec<_> = execute.key.iter().map(|key| ("idempotency-key", key.as_str())).collect();
+fn on_daemon(client: &Client, execute: &Execute, queued: bool) -> Result<Answer, Failure> {
+    let mut headers: Vec<_> = execute.key.iter().map(|key| ("idempotency-key", key.as_str())).collect();
+    headers.extend(queued.then_some(("prefer", "respond-async")));
     let if_lost = if execute.key.is_some() {
         "send it again under the same key"
     } else {
@@ -81,7 +101,13 @@ fn on_daemon(client: &Client, execute: &Execute) -> Result<Receipt, Failure> {
     let statement = &execute.statement;
     let body =
         Body { sql: &statement.sql, params: &statement.params, timeout_ms: execute.timeout.map(millis) };
-    client.read_json(client.post_json(&call, &body)?, if_lost)
+    let answer = client.post_json(&call, &body)?;
+    // A preference may be ignored.
+    if answer.status() == StatusCode::ACCEPTED {
+        client.read_json(answer, if_lost).map(Answer::Queued)
+    } else {
+        client.read_json(answer, if_lost).map(Answer::Committed)
+    }
 }
 
 /// The rows of RETURNING, if there are any, and a line with the rest.

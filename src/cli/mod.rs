@@ -7,6 +7,7 @@ mod check;
 mod client;
 mod completions;
 mod config;
+mod dead_letters;
 mod execute;
 mod failure;
 mod import;
@@ -56,6 +57,8 @@ enum Command {
     Execute(execute::ExecuteCommand),
     Query(query::QueryCommand),
     Import(import::ImportCommand),
+    #[command(subcommand)]
+    DeadLetters(dead_letters::DeadLettersCommand),
     Status(status::StatusCommand),
     Check(check::CheckCommand),
     Config(config::ConfigCommand),
@@ -85,6 +88,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Execute(execute) => execute.run(&target),
         Command::Query(query) => query.run(&target),
         Command::Import(import) => import.run(&target),
+        Command::DeadLetters(dead_letters) => dead_letters.run(&target),
         Command::Status(status) => status.run(&target),
         Command::Check(check) => check.run(&target),
         Command::Config(config) => config.run(&target),

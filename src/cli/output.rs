@@ -13,6 +13,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::failure::Failure;
+use super::table;
 
 /// For an answer that is one thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -40,4 +41,15 @@ pub(super) fn print(text: impl AsRef<[u8]>) -> Result<(), Failure> {
 pub(super) fn print_json(document: &impl Serialize) -> Result<(), Failure> {
     let json = serde_json::to_string_pretty(document).map_err(|error| Failure::stdout(error.into()))?;
     print(format!("{json}\n"))
+}
+
+/// Prints a document in the form that was asked for.
+pub(super) fn print_document(form: Option<Form>, document: &impl Serialize) -> Result<(), Failure> {
+    match Form::or_default(form) {
+        Form::Json => print_json(document),
+        Form::Table => {
+            let document = serde_json::to_value(document).map_err(|error| Failure::stdout(error.into()))?;
+            print(table::document(&document))
+        }
+    }
 }

@@ -4,8 +4,7 @@ use clap::Args;
 
 use super::client::READ_AGAIN;
 use super::failure::Failure;
-use super::output::{Form, print, print_json};
-use super::table;
+use super::output::{Form, print_document};
 use super::target::{Target, TargetArgs, on_file, refuse_missing};
 
 /// Shows state, queues and counts of a daemon, or of a file
@@ -29,9 +28,6 @@ impl StatusCommand {
             }
             Target::Daemon(client) => client.read_json(client.get("/v1/status")?, READ_AGAIN)?,
         };
-        match Form::or_default(self.output) {
-            Form::Json => print_json(&status),
-            Form::Table => print(table::document(&status)),
-        }
+        print_document(self.output, &status)
     }
 }

@@ -59,6 +59,16 @@ impl TargetArgs {
         }
     }
 
+    /// For options that make sense only if the work goes on when this process has ended.
+    pub(super) fn require_url(&self, option: &str) -> Result<(), Failure> {
+        match self.url {
+            Some(_) => Ok(()),
+            None => Err(Failure::Usage(format!(
+                "`{option}` needs --url: on a file this process itself commits what is queued before it ends"
+            ))),
+        }
+    }
+
     pub(super) fn resolve(&self) -> Result<Target, Failure> {
         match &self.url {
             Some(url) => Client::new(url).map(Target::Daemon),

@@ -7,8 +7,8 @@ use super::Database;
 use crate::actors::ticket::WriteTicket;
 use crate::error::{ReadError, Refusal, WriteError};
 use crate::message::{
-    Committed, DeadLetter, Enqueued, ExpireDeadLetters, Expired, GetDeadLetters, Retried, RetryDeadLetters,
-    Task, Write,
+    Committed, DeadLetter, Enqueued, ExpireDeadLetters, Expired, GetDeadLetterIds, GetDeadLetters, Retried,
+    RetryDeadLetters, Task, Write,
 };
 use crate::policy::{Lane, Overflow, RefusedBecause};
 use crate::queue::Pushed;
@@ -19,6 +19,9 @@ pub(super) type Admitted = oneshot::Receiver<()>;
 
 /// How many dead letters are tried again at once: enough for a batch.
 const AT_ONCE: usize = 256;
+
+/// How many are looked for at once.
+const IDS_AT_ONCE: usize = 1_000;
 
 impl Database {
     /// Puts a write into the queue and does not wait for its COMMIT. It is lost if the process dies before its turn; if it
@@ -67,10 +70,10 @@ impl Database {
             self.retry(&ids, &mut retried).await?;
             return Ok(retried);
         }
-        let mut page = GetDeadLetters { limit: GetDeadLetters::MAX_LIMIT, after_id: 0 };
+        let limit = IDS_AT_ONCE.min(self.inner.settings.readers.max_rows.get());
+        let mut page = GetDeadLetterIds { limit, after_id: 0 };
         loop {
-            let letters = self.dead_letters(page).await.map_err(unreadable)?;
-            let ids: Vec<i64> = letters.iter().map(|letter| letter.id).collect();
+            let ids = self.ask(page).await.map_err(unreadable)?;
             let Some(last) = ids.last() else { return Ok(retried) };
             page.after_id = *last;
             self.retry(&ids, &mut retried).await?;

@@ -62,9 +62,12 @@ impl GetDeadLetters {
 
 /// Tries dead letters again, each as a write of its own; one that is committed is a dead letter no more, one that fails
 /// keeps its new error.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
 pub struct RetryDeadLetters {
-    /// Which; all that there are if it is `None`.
+    /// Which; all that there are if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ids: Option<Vec<i64>>,
 }
 
@@ -81,11 +84,16 @@ pub struct Retried {
 }
 
 /// Throws dead letters away.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
 pub struct ExpireDeadLetters {
-    /// Which; all if it is `None`.
+    /// Which; all if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ids: Option<Vec<i64>>,
     /// Of those only the ones that failed at least so long ago.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "humantime_serde")]
+    #[cfg_attr(feature = "server", schema(value_type = Option<String>, example = "30days"))]
     pub older_than: Option<Duration>,
 }
 
@@ -138,6 +146,29 @@ impl Read for GetDeadLetters {
             Ok(DeadLetter { id, statements, key, code, message, failed_at, attempts })
         };
         rows.deserialize::<Stored>()?.into_iter().map(letter).collect()
+    }
+}
+
+/// Asks for the ids alone: what the letters hold may be more than a result may be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct GetDeadLetterIds {
+    /// How many at the most.
+    pub(crate) limit: usize,
+    pub(crate) after_id: i64,
+}
+
+impl Read for GetDeadLetterIds {
+    type Reply = Vec<i64>;
+
+    fn into_query(self) -> Result<Query, ReadError> {
+        const SELECT: &str =
+            "/* actix-sqlite */ SELECT id FROM _actix_sqlite_dead_letters WHERE id > ?1 ORDER BY id LIMIT ?2";
+        let limit = i64::try_from(self.limit).unwrap_or(i64::MAX);
+        Ok(Query::new((SELECT, [self.after_id, limit])).of_the_engine())
+    }
+
+    fn reply(rows: Rows) -> Result<Vec<i64>, ReadError> {
+        rows.deserialize()
     }
 }
 

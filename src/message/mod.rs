@@ -27,7 +27,7 @@ pub use transaction::Transaction;
 pub use typed::{Keyed, Read, Write};
 pub use value::Value;
 
-pub(crate) use dead_letter::{Burial, Buried, statements_from_json};
+pub(crate) use dead_letter::{Burial, Buried, GetDeadLetterIds, statements_from_json};
 pub(crate) use lease::{LeaseHold, LeaseOrder, LeaseSeat};
 pub(crate) use logic::{Logic, Returned, Steps, panic_message};
 pub(crate) use query::{Extent, ReadRequest};

@@ -19,6 +19,8 @@ pub use accounts::{
 pub use import::{Import, ImportReport, RejectedLine};
 pub use message_logs::{AddMessageLog, GetMessageLog, GetMessageLogs, MessageLog, MessageLogPage};
 
+pub(crate) use time::from_seconds;
+
 use crate::MigrationError;
 use crate::message::TransactionReceipt;
 

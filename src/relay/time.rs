@@ -7,6 +7,15 @@ use jiff::tz::TimeZone;
 /// The SQL of the same form for now.
 pub(super) const NOW: &str = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')";
 
+fn in_one_form(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
+}
+
+/// A time in seconds since 1970; one beyond the year 9999 is shown as its end.
+pub(crate) fn from_seconds(seconds: i64) -> String {
+    in_one_form(Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX))
+}
+
 /// Reads an RFC 3339 time with any offset, or a date, which is its midnight in UTC.
 pub(super) fn normalize(field: &str, text: &str) -> Result<String, String> {
     let timestamp = text.parse::<Timestamp>().or_else(|error| {
@@ -14,7 +23,7 @@ pub(super) fn normalize(field: &str, text: &str) -> Result<String, String> {
         date.to_zoned(TimeZone::UTC).map(|midnight| midnight.timestamp())
     });
     match timestamp {
-        Ok(timestamp) => Ok(timestamp.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()),
+        Ok(timestamp) => Ok(in_one_form(timestamp)),
         Err(_) => {
             Err(format!("{field} is no time: {text:?}; write it like 2026-01-31T12:00:00Z or 2026-01-31"))
         }
@@ -23,7 +32,13 @@ pub(super) fn normalize(field: &str, text: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::normalize;
+    use super::{from_seconds, normalize};
+
+    #[test]
+    fn seconds_are_shown_in_the_same_form() {
+        assert_eq!(from_seconds(1_769_860_800), "2026-01-31T12:00:00.000Z");
+        assert!(from_seconds(i64::MAX).starts_with("9999-12-"));
+    }
 
     #[test]
     fn times_are_brought_to_one_form_that_sorts() {

@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Daemon;
-use super::extract::{Id, JsonBody, Key, KeyHeader};
+use super::extract::{Id, JsonBody};
 use super::openapi::{BodyProblems, QueryProblems, RowProblems, WriteProblems};
 use super::problem::{Fault, Problem};
+use super::terms::{Queued, Taken, Terms, TermsHeaders};
 use crate::relay::{
     Account, AddAccount, Added, DeleteAccount, Deleted, GetAccount, GetAccounts, UpdateAccountStatus, Updated,
 };
@@ -85,11 +86,12 @@ pub(super) async fn list(
 #[utoipa::path(
     operation_id = "add_account",
     tag = "relay",
-    params(KeyHeader),
+    params(TermsHeaders),
     request_body = AddAccount,
     responses(
         (status = CREATED, description = "Added.", body = Added),
         (status = OK, description = "It was there before; nothing is changed.", body = Added),
+        Queued,
         BodyProblems,
         WriteProblems
     )
@@ -97,10 +99,10 @@ pub(super) async fn list(
 #[post("/v1/accounts")]
 pub(super) async fn add(
     daemon: web::Data<Daemon>,
-    key: Key,
+    terms: Terms,
     JsonBody(account): JsonBody<AddAccount>,
-) -> Result<HttpResponse, Problem> {
-    Ok(created(daemon.write(account, key).await?))
+) -> Result<Taken<HttpResponse>, Problem> {
+    Ok(daemon.write(account, terms).await?.answer(created))
 }
 
 /// Shows an account.
@@ -132,36 +134,42 @@ pub(super) async fn show(
 #[utoipa::path(
     operation_id = "change_account",
     tag = "relay",
-    params(("id" = i64, Path), KeyHeader),
+    params(("id" = i64, Path), TermsHeaders),
     request_body = StatusBody,
-    responses((status = OK, description = "Changed.", body = Updated), BodyProblems, RowProblems, WriteProblems)
+    responses(
+        (status = OK, description = "Changed.", body = Updated),
+        Queued,
+        BodyProblems,
+        RowProblems,
+        WriteProblems
+    )
 )]
 #[patch("/v1/accounts/{id}")]
 pub(super) async fn change(
     daemon: web::Data<Daemon>,
     id: Id,
-    key: Key,
+    terms: Terms,
     JsonBody(StatusBody { status }): JsonBody<StatusBody>,
-) -> Result<web::Json<Updated>, Problem> {
+) -> Result<Taken<web::Json<Updated>>, Problem> {
     let id = id.into_inner();
-    let updated = daemon.write(UpdateAccountStatus { id, status }, key).await?;
-    if updated.updated { Ok(web::Json(updated)) } else { Err(unknown(id).into()) }
+    let taken = daemon.write(UpdateAccountStatus { id, status }, terms).await?;
+    Ok(taken.try_answer(|reply| reply.updated.then_some(web::Json(reply)).ok_or_else(|| unknown(id)))?)
 }
 
 /// Deletes an account.
 #[utoipa::path(
     operation_id = "delete_account",
     tag = "relay",
-    params(("id" = i64, Path), KeyHeader),
-    responses((status = OK, description = "Deleted.", body = Deleted), RowProblems, WriteProblems)
+    params(("id" = i64, Path), TermsHeaders),
+    responses((status = OK, description = "Deleted.", body = Deleted), Queued, RowProblems, WriteProblems)
 )]
 #[delete("/v1/accounts/{id}")]
 pub(super) async fn remove(
     daemon: web::Data<Daemon>,
     id: Id,
-    key: Key,
-) -> Result<web::Json<Deleted>, Problem> {
+    terms: Terms,
+) -> Result<Taken<web::Json<Deleted>>, Problem> {
     let id = id.into_inner();
-    let deleted = daemon.write(DeleteAccount { id }, key).await?;
-    if deleted.deleted { Ok(web::Json(deleted)) } else { Err(unknown(id).into()) }
+    let taken = daemon.write(DeleteAccount { id }, terms).await?;
+    Ok(taken.try_answer(|reply| reply.deleted.then_some(web::Json(reply)).ok_or_else(|| unknown(id)))?)
 }

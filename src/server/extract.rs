@@ -15,7 +15,6 @@ use serde_json::error::Category;
 use super::Daemon;
 use super::body::Body;
 use super::problem::{Fault, Problem};
-use crate::IdempotencyKey;
 use crate::layout::Layout;
 
 /// A JSON object as a `T`.
@@ -77,39 +76,6 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
         return Err(Fault::InvalidRequest("the body must be a JSON object".into()));
     }
     serde_json::from_str(text).map_err(explain)
-}
-
-/// The header, as it is documented.
-#[derive(utoipa::IntoParams)]
-#[into_params(parameter_in = Header)]
-#[allow(dead_code, reason = "only its documentation is used")]
-pub(super) struct KeyHeader {
-    /// However often the write is sent under this key, it is committed once, and each answer is the first one's. Another
-    /// write under the same key is refused with 409.
-    #[param(rename = "Idempotency-Key", max_length = 255)]
-    idempotency_key: Option<String>,
-}
-
-/// The header `Idempotency-Key`, if it was sent.
-pub(super) struct Key(pub(super) Option<IdempotencyKey>);
-
-impl FromRequest for Key {
-    type Error = Problem;
-    type Future = Ready<Result<Self, Problem>>;
-
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(key(request.headers()).map(Self).map_err(|reason| Fault::InvalidIdempotencyKey(reason).into()))
-    }
-}
-
-fn key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, String> {
-    let mut keys = headers.get_all("idempotency-key");
-    let Some(key) = keys.next() else { return Ok(None) };
-    if keys.next().is_some() {
-        return Err("there is more than one header Idempotency-Key; send one".into());
-    }
-    let key = key.to_str().map_err(|_| "an idempotency key is printable ASCII")?;
-    IdempotencyKey::new(key).map(Some)
 }
 
 /// The form of a result that the header `Accept` prefers; JSON if it names none that there is.

@@ -8,9 +8,10 @@ use futures_util::future::{Either, select};
 use super::Daemon;
 use super::accounts::created;
 use super::body::Body;
-use super::extract::{Id, JsonBody, Key, KeyHeader, refuse_unreadable};
+use super::extract::{Id, JsonBody, refuse_unreadable};
 use super::openapi::{BodyProblems, QueryProblems, RowProblems, WriteProblems};
 use super::problem::{Fault, Problem};
+use super::terms::{Queued, Taken, Terms, TermsHeaders};
 use crate::error::Refusal;
 use crate::relay::{
     AddMessageLog, Added, GetMessageLog, GetMessageLogs, Import, ImportReport, MessageLog, MessageLogPage,
@@ -36,11 +37,12 @@ pub(super) async fn list(
 #[utoipa::path(
     operation_id = "add_message_log",
     tag = "relay",
-    params(KeyHeader),
+    params(TermsHeaders),
     request_body = AddMessageLog,
     responses(
         (status = CREATED, description = "Logged.", body = Added),
         (status = OK, description = "It was there before; nothing is changed.", body = Added),
+        Queued,
         BodyProblems,
         WriteProblems
     )
@@ -48,10 +50,10 @@ pub(super) async fn list(
 #[post("/v1/message-logs")]
 pub(super) async fn add(
     daemon: web::Data<Daemon>,
-    key: Key,
+    terms: Terms,
     JsonBody(message): JsonBody<AddMessageLog>,
-) -> Result<HttpResponse, Problem> {
-    Ok(created(daemon.write(message, key).await?))
+) -> Result<Taken<HttpResponse>, Problem> {
+    Ok(daemon.write(message, terms).await?.answer(created))
 }
 
 /// Shows a message log.

@@ -2,7 +2,7 @@
 //!
 //! Each route stands once, in `routes`: that list is what is served and what the OpenAPI document at `/openapi.json`
 //! (for people: `/docs`) is made of. `extract.rs` takes requests apart, `body.rs` waits for their
-//! bodies, `problem.rs` has all that is answered when something is wrong, `auth.rs` says who may come in, `daemon.rs`
+//! bodies, `terms.rs` says whether a write is waited for, `problem.rs` has all that is answered when something is wrong, `auth.rs` says who may come in, `daemon.rs`
 //! starts and ends it.
 //!
 //! ```no_run
@@ -24,6 +24,7 @@ mod accounts;
 mod auth;
 mod body;
 mod daemon;
+mod dead_letters;
 mod extract;
 mod health;
 mod listen;
@@ -34,6 +35,7 @@ mod rows;
 mod signals;
 mod span;
 mod sql;
+mod terms;
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -47,16 +49,21 @@ use utoipa::OpenApi;
 use utoipa_actix_web::AppExt;
 use utoipa_actix_web::service_config::ServiceConfig;
 
+#[cfg(feature = "cli")]
+pub(crate) use {
+    dead_letters::{Letter, LetterPage, page},
+    terms::Queued,
+};
+
 pub use daemon::{ServeError, Served, Server, StoppedBy, Stopper};
 pub use listen::Address;
 pub use problem::Problem;
 pub use signals::Signal;
 
+use crate::Database;
 use crate::settings;
-use crate::{Database, Keyed, Write, WriteError};
 use auth::Auth;
 use body::Patience;
-use extract::Key;
 
 /// What the handlers of all threads share.
 struct Daemon {
@@ -84,14 +91,6 @@ impl Daemon {
         }
     }
 
-    /// Commits a write, under the key of its request if it has one.
-    async fn write<W: Write>(&self, write: W, Key(key): Key) -> Result<W::Reply, WriteError> {
-        match key {
-            Some(key) => self.database.send(Keyed { write, key }).await,
-            None => self.database.send(write).await,
-        }
-    }
-
     fn requests(&self) -> u64 {
         self.requests.load(Relaxed)
     }
@@ -111,6 +110,9 @@ fn routes(list: &mut ServiceConfig<'_>) {
         .service(message_logs::add)
         .service(message_logs::import_lines)
         .service(message_logs::show)
+        .service(dead_letters::list)
+        .service(dead_letters::retry)
+        .service(dead_letters::expire)
         .service(health::status)
         .service(health::livez)
         .service(health::readyz)

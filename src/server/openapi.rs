@@ -30,6 +30,7 @@ use crate::Value;
     tags(
         (name = "sql", description = "Statements of one's own."),
         (name = "relay", description = "The built-in domain: accounts and message logs."),
+        (name = "dead letters", description = "Writes that were only queued (`Prefer: respond-async`) and failed."),
         (name = "daemon", description = "The daemon itself."),
     ),
     modifiers(&Bearer),

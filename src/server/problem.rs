@@ -100,7 +100,7 @@ impl Problem {
 /// A request that is turned away before it reaches the database.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
-    #[error("the body is empty; send a JSON object")]
+    #[error("the body is empty; send a JSON object (`{{}}` for all, where all its fields may be left out)")]
     EmptyBody,
     #[error("the body is longer than {0} bytes (server.max_body); send less at once")]
     BodyTooLarge(usize),
@@ -134,7 +134,9 @@ pub(super) enum Fault {
     MethodNotAllowed(Vec<Method>),
     #[error("send the header `Authorization: Bearer <token>` with the daemon's admin token")]
     Unauthorized,
-    #[error("secrets are shown only by a daemon that has a token; set auth.admin_token and send it")]
+    #[error(
+        "secrets, and parameters that may hold some, are shown only by a daemon that has a token; set auth.admin_token and send it"
+    )]
     SecretsForbidden,
     #[error(
         "this comes from a page of another site, or its Host is neither localhost nor an IP address; a daemon that is to take it needs a token (auth.admin_token)"

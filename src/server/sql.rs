@@ -9,10 +9,11 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::Daemon;
-use super::extract::{Format, JsonBody, Key, KeyHeader};
+use super::extract::{Format, JsonBody};
 use super::openapi::{AnyParams, BodyProblems, QueryProblems, WriteProblems};
 use super::problem::{Fault, Problem};
 use super::rows;
+use super::terms::{Queued, Taken, Terms, TermsHeaders};
 use crate::{
     CommitSeq, Execute, Lane, Params, Query, Receipt, Rows, Statement, Transaction, TransactionReceipt,
 };
@@ -87,35 +88,40 @@ fn timeout(milliseconds: Option<NonZeroU64>) -> Option<Duration> {
 #[utoipa::path(
     operation_id = "execute",
     tag = "sql",
-    params(KeyHeader),
+    params(TermsHeaders),
     request_body = ExecuteBody,
-    responses((status = OK, description = "Committed.", body = Receipt), BodyProblems, WriteProblems)
+    responses((status = OK, description = "Committed.", body = Receipt), Queued, BodyProblems, WriteProblems)
 )]
 #[post("/v1/execute")]
 pub(super) async fn execute(
     daemon: web::Data<Daemon>,
-    Key(key): Key,
+    terms: Terms,
     JsonBody(body): JsonBody<ExecuteBody>,
-) -> Result<web::Json<Receipt>, Problem> {
+) -> Result<Taken<web::Json<Receipt>>, Problem> {
     let statement = statement(body.sql, body.params.as_deref())?;
-    let write = Execute { statement, timeout: timeout(body.timeout_ms), key, lane: Lane::Interactive };
-    Ok(web::Json(daemon.database.execute(write).await?))
+    let write = Execute { statement, timeout: timeout(body.timeout_ms), key: None, lane: Lane::Interactive };
+    Ok(daemon.write(write, terms).await?.answer(web::Json))
 }
 
 /// Commits several statements, all or none.
 #[utoipa::path(
     operation_id = "transaction",
     tag = "sql",
-    params(KeyHeader),
+    params(TermsHeaders),
     request_body = TransactionBody,
-    responses((status = OK, description = "Committed.", body = TransactionReceipt), BodyProblems, WriteProblems)
+    responses(
+        (status = OK, description = "Committed.", body = TransactionReceipt),
+        Queued,
+        BodyProblems,
+        WriteProblems
+    )
 )]
 #[post("/v1/transaction")]
 pub(super) async fn transaction(
     daemon: web::Data<Daemon>,
-    Key(key): Key,
+    terms: Terms,
     JsonBody(body): JsonBody<TransactionBody>,
-) -> Result<web::Json<TransactionReceipt>, Problem> {
+) -> Result<Taken<web::Json<TransactionReceipt>>, Problem> {
     if body.statements.is_empty() {
         return Err(Fault::InvalidRequest("statements is empty; give at least one".into()).into());
     }
@@ -124,8 +130,9 @@ pub(super) async fn transaction(
             .map_err(|fault| Fault::InvalidParams(format!("statement {}: {fault}", index + 1)))
     });
     let statements = numbered.collect::<Result<_, _>>()?;
-    let write = Transaction { statements, timeout: timeout(body.timeout_ms), key, lane: Lane::Interactive };
-    Ok(web::Json(daemon.database.transaction(write).await?))
+    let write =
+        Transaction { statements, timeout: timeout(body.timeout_ms), key: None, lane: Lane::Interactive };
+    Ok(daemon.write(write, terms).await?.answer(web::Json))
 }
 
 /// Runs one statement that reads.

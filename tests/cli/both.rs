@@ -5,18 +5,6 @@ use serde_json::{Value, json};
 use crate::on::On;
 use crate::support::memory;
 
-/// Each sentence is a test on a file and a test on a daemon.
-macro_rules! on_both {
-    ($($name:ident)*) => {
-        mod on_a_file {
-            $(#[test] fn $name() { super::$name(&super::On::empty_file()); })*
-        }
-        mod on_a_daemon {
-            $(#[test] fn $name() { super::$name(&super::On::daemon()); })*
-        }
-    };
-}
-
 on_both! {
     a_receipt_says_what_was_committed
     parameters_are_typed_by_value_by_json_and_by_name

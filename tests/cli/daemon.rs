@@ -166,6 +166,9 @@ fn nobody_there_is_69() {
         &["status"],
         &["check"],
         &["import", "logs.ndjson"],
+        &["dead-letters", "list"],
+        &["dead-letters", "retry", "--all"],
+        &["dead-letters", "expire", "--all"],
     ] {
         let run = place.run(&[arguments, &["--url", &url]].concat());
         run.fails_with(69, &format!("error: cannot reach {url}: Connection refused"));
@@ -198,6 +201,10 @@ fn a_broken_connection_says_what_to_do() {
     for half in [&b""[..], b"HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\n{\"rows_affected\":"] {
         let run = place.run(&["execute", "DELETE FROM t", "--url", &answering(half)]);
         run.fails_with(69, "whether it was executed is unknown");
+    }
+    for (order, advice) in [("retry", "list them"), ("expire", "run it again")] {
+        let run = place.run(&["dead-letters", order, "--all", "--url", &answering(b"")]);
+        run.fails_with(69, advice);
     }
     let run = place.run(&["execute", "DELETE FROM t", "--key", "k", "--url", &answering(b"")]);
     run.fails_with(69, "send it again under the same key");

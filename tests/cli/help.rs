@@ -6,9 +6,24 @@ use crate::on::Place;
 fn help_says_what_each_subcommand_does() {
     let place = Place::new();
     let mut pages = place.run(&["--help"]).ok();
-    for subcommand in ["serve", "execute", "query", "import", "status", "check", "config", "completions"] {
-        assert!(pages.contains(&format!("\n  {subcommand} ")), "{subcommand} is not listed");
-        let page = place.run(&[subcommand, "--help"]).ok();
+    for subcommand in [
+        "serve",
+        "execute",
+        "query",
+        "import",
+        "dead-letters",
+        "dead-letters list",
+        "dead-letters retry",
+        "dead-letters expire",
+        "status",
+        "check",
+        "config",
+        "completions",
+    ] {
+        let words: Vec<_> = subcommand.split(' ').collect();
+        let listed = format!("\n  {} ", words[words.len() - 1]);
+        assert!(pages.contains(&listed), "{subcommand} is not listed");
+        let page = place.run(&[&words[..], &["--help"]].concat()).ok();
         // The options that every subcommand takes are shown once.
         let (own, rest) = page.split_once("\nWhat to work on:").unwrap();
         let examples = rest.find("\nExamples:").map_or("", |at| &rest[at..]);

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use actix_sqlite::{Database, Execute, IdempotencyKey, Settings};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -239,6 +240,30 @@ impl On {
 
     pub(crate) fn run_with_input(&self, arguments: &[&str], input: &[u8]) -> Run {
         finish(self.command(arguments), input)
+    }
+
+    /// Queues an INSERT of this number into a table that is not there, and waits until it is a dead letter.
+    pub(crate) fn bury(&self, number: i64, key: &str) {
+        const INSERT: &str = "INSERT INTO nowhere VALUES (?)";
+        if self.daemon.is_none() {
+            // On a file only the library queues.
+            return actix_rt::System::new().block_on(async {
+                let database = Database::open(Settings::for_file(self.place.path("data.db"))).await.unwrap();
+                let write = Execute::new(INSERT).params([number]);
+                let key = IdempotencyKey::new(key).unwrap();
+                database.enqueue(write.idempotency_key(key)).await.unwrap();
+                assert!(database.shutdown().await.closed);
+            });
+        }
+        let buried = || self.run(&["status"]).json()["writer"]["buried"].as_i64().unwrap();
+        let before = buried();
+        let number = number.to_string();
+        let insert = ["execute", INSERT, "--param", &number, "--key", key, "--queued"];
+        assert_eq!(self.run(&insert).json(), serde_json::json!({"queued": true}));
+        let until = Instant::now() + PATIENCE;
+        while buried() == before {
+            assert!(Instant::now() < until, "it does not fail");
+        }
     }
 
     /// The first value of the first row.

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::client::Daemon;
 
-const ROUTES: [(&str, &str); 18] = [
+const ROUTES: [(&str, &str); 21] = [
     ("POST", "/v1/execute"),
     ("POST", "/v1/transaction"),
     ("POST", "/v1/query"),
@@ -17,6 +17,9 @@ const ROUTES: [(&str, &str); 18] = [
     ("POST", "/v1/message-logs"),
     ("GET", "/v1/message-logs/1"),
     ("POST", "/v1/message-logs/import"),
+    ("GET", "/v1/dead-letters"),
+    ("POST", "/v1/dead-letters/retry"),
+    ("POST", "/v1/dead-letters/expire"),
     ("GET", "/v1/status"),
     ("GET", "/openapi.json"),
     ("GET", "/docs"),

@@ -6,6 +6,7 @@
 mod accounts;
 mod auth;
 mod client;
+mod dead_letters;
 mod faults;
 mod import;
 mod lifecycle;

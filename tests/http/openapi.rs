@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::client::Daemon;
 
 /// Every route of the interface. A new one is added here too, or this test fails.
-const ROUTES: [&str; 17] = [
+const ROUTES: [&str; 20] = [
     "DELETE /v1/accounts/{id}",
     "GET /docs",
     "GET /livez",
@@ -15,11 +15,14 @@ const ROUTES: [&str; 17] = [
     "GET /readyz",
     "GET /v1/accounts",
     "GET /v1/accounts/{id}",
+    "GET /v1/dead-letters",
     "GET /v1/message-logs",
     "GET /v1/message-logs/{id}",
     "GET /v1/status",
     "PATCH /v1/accounts/{id}",
     "POST /v1/accounts",
+    "POST /v1/dead-letters/expire",
+    "POST /v1/dead-letters/retry",
     "POST /v1/execute",
     "POST /v1/message-logs",
     "POST /v1/message-logs/import",

@@ -148,6 +148,30 @@ fn a_dead_letter_that_is_tried_again_is_gone_with_its_commit_or_keeps_its_new_er
 }
 
 #[test]
+fn more_dead_letters_than_a_result_may_hold_are_tried_again() {
+    run(async {
+        let place = Place::new();
+        let database = place
+            .open(|settings| {
+                settings.readers.max_rows = 2.try_into().unwrap();
+                settings.readers.max_result_bytes = bytesize::ByteSize::kib(1);
+            })
+            .await;
+        for n in 0..5 {
+            let write = Execute::new("INSERT INTO t VALUES (?1, ?2)").params(params![n, "x".repeat(2_000)]);
+            database.enqueue(write).await.unwrap();
+        }
+        until("all are dead", || database.status().writer.buried == 5).await;
+        let shown = database.dead_letters(GetDeadLetters::default()).await;
+        assert_eq!(shown.unwrap_err().code(), "result_too_large");
+        run_all(&database, &["CREATE TABLE t (n, text)"]).await;
+        let retried = database.retry_dead_letters(RetryDeadLetters::default()).await.unwrap();
+        assert_eq!((retried.committed, retried.failed, retried.missing), (5, 0, 0));
+        assert_eq!(integers(&database, "SELECT sum(n) FROM t").await, [10]);
+    });
+}
+
+#[test]
 fn dead_letters_are_thrown_away_by_order_and_by_number() {
     const KEPT: usize = 5;
     run(async {
