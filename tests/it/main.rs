@@ -8,6 +8,7 @@ mod batching;
 mod deadlines;
 mod harness;
 mod idempotency;
+mod lanes;
 mod layers;
 mod lifecycle;
 mod order;
