@@ -61,7 +61,7 @@ pub(crate) struct LanePolicy {
 impl LanePolicy {
     /// The lane whose first write is taken next, of those that have one inside. `in_a_row`: so many interactive ones were
     /// taken for which a bulk one had to wait.
-    pub(crate) fn next(&self, in_a_row: usize, inside: Lanes<bool>) -> Option<Lane> {
+    pub(crate) fn next(self, in_a_row: usize, inside: Lanes<bool>) -> Option<Lane> {
         match (inside.interactive, inside.bulk) {
             (true, true) if self.is_bulks_turn(in_a_row) => Some(Lane::Bulk),
             (true, _) => Some(Lane::Interactive),
@@ -71,7 +71,7 @@ impl LanePolicy {
     }
 
     /// How many are in a row when one more was taken; `bulk_waits`: inside or outside.
-    pub(crate) fn in_a_row_after(&self, in_a_row: usize, taken: Lane, bulk_waits: bool) -> usize {
+    pub(crate) fn in_a_row_after(self, in_a_row: usize, taken: Lane, bulk_waits: bool) -> usize {
         match taken {
             Lane::Interactive if bulk_waits => (in_a_row + 1).min(self.interactive_weight.get()),
             Lane::Interactive | Lane::Bulk => 0,
@@ -80,12 +80,7 @@ impl LanePolicy {
 
     /// The lane whose first write is let in next, of those that have one outside. If there is no room for it, nobody
     /// takes the room that there is.
-    pub(crate) fn next_in(
-        &self,
-        in_a_row: usize,
-        outside: Lanes<bool>,
-        bulk_is_inside: bool,
-    ) -> Option<Lane> {
+    pub(crate) fn next_in(self, in_a_row: usize, outside: Lanes<bool>, bulk_is_inside: bool) -> Option<Lane> {
         match (outside.interactive, outside.bulk) {
             (_, true) if self.is_bulks_turn(in_a_row) && !bulk_is_inside => Some(Lane::Bulk),
             (true, _) => Some(Lane::Interactive),
@@ -94,7 +89,7 @@ impl LanePolicy {
         }
     }
 
-    fn is_bulks_turn(&self, in_a_row: usize) -> bool {
+    fn is_bulks_turn(self, in_a_row: usize) -> bool {
         in_a_row >= self.interactive_weight.get()
     }
 }
