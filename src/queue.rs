@@ -250,7 +250,7 @@ impl<T: Queued> State<T> {
     fn has(&self, wanted: Load) -> bool {
         let held = self.held.all();
         let enough = held.items >= wanted.items || held.bytes >= wanted.bytes;
-        held.items > 0 && (enough || self.urgent || self.next_in(self.waiting()).is_some())
+        held.items > 0 && (enough || self.urgent || self.waiting() != Lanes::default())
     }
 
     fn count_in(&mut self, item: &T) {

@@ -48,8 +48,8 @@ impl Transaction {
         self
     }
 
-    /// Waits in the lane for loads of many or large writes, which nobody's screen waits for. Interactive writes go before
-    /// it, and it has its turn after `queue.interactive_weight` of them.
+    /// Waits in the bulk lane, for loads of many or large writes: interactive writes go before it, and it has its turn
+    /// after `queue.interactive_weight` of them.
     ///
     /// Order is kept within a lane only: a caller who uses both gets no order between them, unless one write is sent when
     /// the other is acknowledged.

@@ -7,6 +7,7 @@
 #[allow(dead_code, reason = "shared with the other test binary, which uses all of it")]
 #[path = "../it/harness.rs"]
 mod harness;
+mod lanes;
 mod load;
 mod readers;
 mod restarts;

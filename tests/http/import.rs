@@ -85,6 +85,57 @@ fn bad_lines_are_rejected_with_their_numbers_and_the_rest_goes_in() {
     assert_eq!(daemon.scalar("SELECT count(*) FROM message_logs"), 2);
 }
 
+/// In the batch after the one in hand, though hundreds of lines were sent before.
+#[test]
+fn single_writes_go_before_the_lines_of_an_import() {
+    const BATCH: u64 = 10;
+    let daemon = Daemon::with(|settings| {
+        settings.writer.max_batch_writes = usize::try_from(BATCH).unwrap().try_into().unwrap();
+        settings.database.busy_timeout = Duration::from_secs(30);
+    });
+    daemon.execute("CREATE TABLE t (a)");
+    // After its first commit the writer tidies up, which needs the file. Once another is acknowledged, that is over.
+    daemon.execute("CREATE INDEX t_by_a ON t (a)");
+    let before = daemon.database.last_commit().0;
+    let held = daemon.hold_the_file();
+    let logs: Vec<_> = (0..2_000).map(|number| log(&format!("line-{number}"))).collect();
+    let client = daemon.client.another();
+    let importing = std::thread::spawn(move || client.send("POST", "/v1/message-logs/import", lines(&logs)));
+    wait_until("the window is full", || {
+        let status = daemon.database.status();
+        status.queue.bulk_length as u64 + status.writer.in_hand > 500 && status.writer.in_hand > 0
+    });
+    let in_hand = daemon.database.status().writer.in_hand;
+    assert!(in_hand <= BATCH, "{in_hand}");
+    let singles: Vec<_> = (0..5)
+        .map(|value| {
+            let client = daemon.client.another();
+            let insert = json!({"sql": "INSERT INTO t VALUES (?)", "params": [value]});
+            std::thread::spawn(move || client.post("/v1/execute", &insert))
+        })
+        .collect();
+    let client = daemon.client.another();
+    let single_log = std::thread::spawn(move || client.post("/v1/message-logs", &log("single")));
+    wait_until("the single writes are queued", || {
+        let queue = daemon.database.status().queue;
+        queue.length - queue.bulk_length == 6
+    });
+    drop(held);
+    for single in singles {
+        let answer = single.join().unwrap();
+        assert_eq!((answer.status, answer.json()["commit"].as_u64()), (200, Some(before + 2)));
+    }
+    let answer = single_log.join().unwrap();
+    let id = answer.json()["id"].as_u64().unwrap();
+    assert!(answer.status == 201 && id <= in_hand + 1, "{in_hand} lines were in hand, and it is row {id}");
+    let report = importing.join().unwrap().json();
+    assert_eq!(report, json!({"inserted": 2_000, "duplicates": 0, "rejected": 0, "errors": []}));
+    let in_order = "SELECT count(*) FROM message_logs AS a JOIN message_logs AS b ON b.id = a.id + 1
+                    WHERE substr(a.kook_message_id, 6) + 1 = substr(b.kook_message_id, 6) + 0";
+    let neighbours = daemon.scalar(in_order).as_u64().unwrap();
+    assert!(neighbours >= 1_998, "the lines keep their order: {neighbours}");
+}
+
 #[test]
 fn an_import_that_the_end_overtakes_says_how_far_it_got() {
     let mut daemon = Daemon::with(|settings| settings.database.busy_timeout = Duration::from_secs(30));

@@ -9,6 +9,7 @@ mod dead_letters;
 mod deadlines;
 mod harness;
 mod idempotency;
+mod lanes;
 mod layers;
 mod leases;
 mod lifecycle;
