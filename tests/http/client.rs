@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use actix_sqlite::server::{Address, ServeError, Served, Server, Stopper};
 use actix_sqlite::{Database, Settings};
@@ -28,7 +29,7 @@ pub(crate) struct Daemon {
 /// else holds.
 pub(crate) fn one_at_a_time(settings: &mut Settings) {
     settings.writer.max_batch_writes = 1.try_into().unwrap();
-    settings.database.busy_timeout = std::time::Duration::from_secs(30);
+    settings.database.busy_timeout = Duration::from_secs(30);
 }
 
 /// Settings for a file in `directory`, on a free port.
@@ -144,15 +145,24 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
 }
 
+fn agent(longest: Option<Duration>) -> Agent {
+    let config = Agent::config_builder().http_status_as_error(false).max_redirects(0);
+    config.timeout_global(longest).build().into()
+}
+
 impl Client {
     pub(crate) fn new(url: &str) -> Self {
-        let agent = Agent::config_builder().http_status_as_error(false).max_redirects(0).build().into();
-        Self { agent, url: url.to_owned(), headers: Vec::new() }
+        Self { agent: agent(None), url: url.to_owned(), headers: Vec::new() }
     }
 
     /// Another one with its own connections.
     pub(crate) fn another(&self) -> Self {
         Self { headers: self.headers.clone(), ..Self::new(&self.url) }
+    }
+
+    /// Gives up on an answer that takes longer.
+    pub(crate) fn no_longer_than(&self, time: Duration) -> Self {
+        Self { agent: agent(Some(time)), ..self.another() }
     }
 
     pub(crate) fn header(&self, name: &str, value: &str) -> Self {

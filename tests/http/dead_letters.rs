@@ -1,5 +1,7 @@
 //! Writes that nobody waits for: `Prefer: respond-async`, and `/v1/dead-letters` for those that failed.
 
+use std::time::Duration;
+
 use actix_sqlite::Overflow;
 use serde_json::{Value, json};
 
@@ -30,8 +32,9 @@ fn send(client: &Client, method: &str, path: &str, body: &Value) -> Answer {
     if body.is_null() { client.send(method, path, ()) } else { client.send(method, path, body.to_string()) }
 }
 
+/// Fails if it is made to wait.
 fn impatient(client: &Client) -> Client {
-    client.header("Prefer", "respond-async")
+    client.no_longer_than(Duration::from_secs(10)).header("Prefer", "respond-async")
 }
 
 #[track_caller]
