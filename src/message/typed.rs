@@ -9,7 +9,7 @@ pub trait Write: Send + 'static {
     /// What the caller gets.
     type Reply: Send + 'static;
 
-    /// The statements to run, all or none.
+    /// The statements to run, all or none, and the lane in which they wait ([`Transaction::bulk`]).
     ///
     /// # Errors
     /// [`WriteError::InvalidMessage`] if a field is out of its bounds.
