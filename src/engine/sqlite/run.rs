@@ -98,15 +98,18 @@ impl SqliteWriter {
                 Ran::Clean(Ok(Committed { results: vec![result], commit }))
             }
             Ok(_) => Ran::Soiled(foreign_key_violated().into()),
-            Err(error) if self.conn.is_autocommit() || self.conn.total_changes() != changes => {
-                Ran::Soiled(error.into())
-            }
-            Err(error) if error.kind == Kind::Storage => Ran::Soiled(error.into()),
-            Err(error) if error.kind == Kind::ConstraintViolation && self.may_leave_rows(&statement.sql) => {
-                Ran::Soiled(error.into())
-            }
+            Err(error) if self.left_behind(&error, changes, &statement.sql) => Ran::Soiled(error.into()),
             Err(error) => Ran::Clean(Err(error.into())),
         }
+    }
+
+    /// Whether a statement that failed ended the transaction, or may have left something in it; `changes` were counted
+    /// before it.
+    fn left_behind(&self, error: &StatementError, changes: u64, sql: &str) -> bool {
+        self.conn.is_autocommit()
+            || self.conn.total_changes() != changes
+            || error.kind == Kind::Storage
+            || (error.kind == Kind::ConstraintViolation && self.may_leave_rows(sql))
     }
 
     /// Whether a statement that violates a constraint may keep rows without their being counted: what a trigger has
@@ -259,10 +262,7 @@ impl Steps for LogicSteps<'_> {
         let result = prepare::prepare(conn, &statement.sql)
             .and_then(|mut prepared| writer.step(&mut prepared, statement, self.until));
         if let Err(error) = &result
-            && (conn.is_autocommit()
-                || conn.total_changes() != changes
-                || error.kind == Kind::Storage
-                || (error.kind == Kind::ConstraintViolation && writer.may_leave_rows(&statement.sql)))
+            && writer.left_behind(error, changes, &statement.sql)
         {
             self.left_behind = Some(error.clone());
         }
