@@ -111,6 +111,8 @@ impl WriterActor {
             }
             self.bury(engine)?;
         }
+        let unkept = self.shared.take_burials().len();
+        self.shared.note_loss(unkept, "the log was full to the end, so they are not kept as dead letters");
         engine.maintain(Occasion::Close)
     }
 
