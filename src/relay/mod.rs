@@ -19,6 +19,7 @@ pub use accounts::{
 pub use import::{Import, ImportReport, RejectedLine};
 pub use message_logs::{AddMessageLog, GetMessageLog, GetMessageLogs, MessageLog, MessageLogPage};
 
+#[cfg(feature = "server")]
 pub(crate) use time::from_seconds;
 
 use crate::MigrationError;
