@@ -7,6 +7,7 @@ mod logic;
 mod open;
 #[cfg(feature = "relay")]
 mod relay;
+mod session;
 mod shutdown;
 mod status;
 mod stream;
@@ -22,6 +23,7 @@ use tokio::sync::oneshot;
 pub use actor::{DatabaseActor, Flush, GetStatus};
 pub use lease::Lease;
 pub use open::DatabaseBuilder;
+pub(crate) use session::{Event, Session, SessionError};
 pub use shutdown::ShutdownReport;
 pub use stream::RowStream;
 
