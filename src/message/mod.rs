@@ -9,6 +9,7 @@ mod program;
 mod query;
 mod receipt;
 mod rows;
+pub(crate) mod script;
 mod statement;
 mod transaction;
 mod typed;
