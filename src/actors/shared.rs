@@ -208,7 +208,7 @@ impl Shared {
 
     /// Whether its end has begun.
     pub(crate) fn is_closing(&self) -> bool {
-        matches!(self.health.borrow().state, State::ShuttingDown | State::Stopped | State::Failed)
+        self.health.borrow().state.is_closing()
     }
 
     pub(crate) fn has_failed(&self) -> bool {

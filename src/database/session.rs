@@ -21,6 +21,7 @@ use crate::message::{
     StepOutcomes, StepResult, Task, Value,
 };
 use crate::policy::{Lane, RefusedBecause};
+use crate::settings;
 
 /// Why something of a session failed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -215,12 +216,20 @@ impl Session {
 
     async fn run_step_by_step(&mut self, steps: Vec<Step>) -> StepOutcomes<SessionError> {
         let only_reads = is_reading_transaction(&steps);
+        let mut room = settings::bytes(self.database.inner.settings.readers.max_result_bytes);
         let mut outcomes = StepOutcomes::with_capacity(steps.len());
         for mut step in steps {
             let is_autocommit = self.is_autocommit();
             let runs =
                 step.condition.take().is_none_or(|condition| condition.holds(&outcomes, is_autocommit));
-            let outcome = if runs { Some(self.step(step).await) } else { None };
+            let outcome = match (runs, room) {
+                (false, _) => None,
+                (true, 0) => Some(Err(no_room())),
+                (true, _) => Some(self.step(step).await),
+            };
+            if let Some(Ok(result)) = &outcome {
+                room = room.saturating_sub(result.size());
+            }
             if let (true, Transaction::Begun { reads_only }) = (only_reads, &mut self.transaction) {
                 *reads_only = true;
             }
@@ -614,6 +623,11 @@ fn is_reading_transaction(steps: &[Step]) -> bool {
 fn is_true(value: &str) -> bool {
     ["on", "yes", "true"].iter().any(|word| value.eq_ignore_ascii_case(word))
         || value.parse::<i64>().is_ok_and(|number| number != 0)
+}
+
+fn no_room() -> SessionError {
+    let message = "it was not run: the results of those before it are as large as they may be together (readers.max_result_bytes)";
+    ReadError::from(StatementError::new(StatementErrorKind::ResultTooLarge, message)).into()
 }
 
 fn single(name: &str, value: i64) -> StepResult {

@@ -2,6 +2,7 @@
 //! a connection that the readers run queries on; no reader is kept by it, only the write-ahead log from there on, and so
 //! it is bounded in time.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -54,8 +55,11 @@ impl Database {
         let until = Instant::now() + longest;
         let forgotten = Arc::clone(&held);
         let end = tokio::runtime::Handle::try_current().ok().map(|runtime| {
+            let mut news = self.inner.shared.health.subscribe();
             let end = async move {
-                tokio::time::sleep_until(until.into()).await;
+                // Nor does it keep the file open at the end of the database.
+                let closing = pin!(news.wait_for(|health| health.state.is_closing()));
+                let _ = tokio::time::timeout_at(until.into(), closing).await;
                 take(&forgotten);
             };
             runtime.spawn(end).abort_handle()
