@@ -7,20 +7,22 @@
 //! lasts that says that it only reads, it is a snapshot, which keeps nobody waiting; to write after reading it must still be
 //! true what was read, as in SQLite.
 
+mod plan;
+mod transaction;
+
 use std::sync::PoisonError;
 
 use tokio::sync::mpsc;
 
-use super::lease::Wish;
-use super::snapshot::{Snapshot, SnapshotError};
+use super::snapshot::Snapshot;
 use super::{Database, Lease};
-use crate::error::{LeaseEnd, ReadError, StatementError, StatementErrorKind, WriteError};
+use crate::error::{ReadError, StatementError, StatementErrorKind, WriteError};
 use crate::message::script::{self, Kind, Mode};
 use crate::message::{
-    BeginLease, Column, Condition, Description, LeaseTerms, Program, ProgramEnd, Query, Statement, Step,
-    StepOutcomes, StepResult, Task, Value,
+    Column, Condition, Description, Program, ProgramEnd, Query, Statement, Step, StepOutcomes, StepResult,
+    Task, Value,
 };
-use crate::policy::{Lane, RefusedBecause};
+use crate::policy::Lane;
 use crate::settings;
 
 /// Why something of a session failed.
@@ -97,7 +99,7 @@ impl Session {
 
     /// Runs a program.
     pub(crate) async fn run(&mut self, steps: Vec<Step>) -> StepOutcomes<SessionError> {
-        if self.is_autocommit() && self.foreign_keys && is_for_the_writer(&steps) {
+        if self.is_autocommit() && self.foreign_keys && plan::is_for_the_writer(&steps) {
             return self.run_in_a_batch(steps).await;
         }
         self.run_step_by_step(steps).await
@@ -215,7 +217,7 @@ impl Session {
     }
 
     async fn run_step_by_step(&mut self, steps: Vec<Step>) -> StepOutcomes<SessionError> {
-        let only_reads = is_reading_transaction(&steps);
+        let only_reads = plan::is_reading_transaction(&steps);
         let mut room = settings::bytes(self.database.inner.settings.readers.max_result_bytes);
         let mut outcomes = StepOutcomes::with_capacity(steps.len());
         for mut step in steps {
@@ -262,142 +264,6 @@ impl Session {
         }
     }
 
-    async fn begin(&mut self, mode: Mode) -> Outcome {
-        if !self.is_autocommit() {
-            return Err(misplaced("cannot start a transaction within a transaction"));
-        }
-        self.transaction = match mode {
-            Mode::Immediate => self.lease(None).await?,
-            Mode::Deferred => Transaction::Begun { reads_only: false },
-            Mode::ReadOnly => Transaction::Begun { reads_only: true },
-        };
-        Ok(StepResult::default())
-    }
-
-    async fn lease(&self, outermost: Option<Vec<String>>) -> Result<Transaction, SessionError> {
-        let wait = self.database.inner.settings.writer.lease_wait;
-        let terms = LeaseTerms { foreign_keys: self.foreign_keys, last_rowid: self.last_rowid.unwrap_or(0) };
-        match self.database.lease_on(BeginLease::new().timeout(wait), terms).await {
-            Ok(lease) => Ok(Transaction::Writing(Writing { lease, outermost })),
-            Err(WriteError::Refused(refusal)) if refusal.because == RefusedBecause::DeadlinePassed => {
-                Err(SessionError::TransactionBusy)
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Brings an open transaction to where a statement of this kind can be run.
-    async fn take_up(&mut self, kind: &Kind) -> Result<(), SessionError> {
-        let reads = match kind {
-            Kind::Read | Kind::Unclear => true,
-            Kind::Pragma { name, value } => !matches!(
-                (name.as_str(), value),
-                ("user_version" | "application_id", Some(_)) | ("optimize", _)
-            ),
-            _ => false,
-        };
-        match &self.transaction {
-            Transaction::Begun { reads_only } if reads || *reads_only => {
-                let may_write = !reads_only;
-                // Whatever becomes of it, it is not begun any more.
-                self.transaction = Transaction::None;
-                let writer = &self.database.inner.settings.writer;
-                let snapshot = self.database.snapshot(writer.lease_wait, writer.lease_timeout).await;
-                let snapshot = snapshot.map_err(|error| match error {
-                    ReadError::Refused(refusal) if refusal.because == RefusedBecause::DeadlinePassed => {
-                        SessionError::TransactionBusy
-                    }
-                    error => error.into(),
-                })?;
-                self.transaction = Transaction::Reading { snapshot, may_write };
-            }
-            Transaction::Begun { .. } => {
-                self.transaction = Transaction::None;
-                self.transaction = self.lease(None).await?;
-            }
-            Transaction::Reading { may_write: true, .. } if !reads => self.begin_to_write().await?,
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// A transaction that has read wants to write: it has to be the next one after what it saw.
-    async fn begin_to_write(&mut self) -> Result<(), SessionError> {
-        let leased = self.lease(None).await?;
-        if let Transaction::Reading { snapshot, .. } = &self.transaction
-            && snapshot.commit != self.database.last_commit()
-        {
-            let message = "others have written since this transaction read; roll it back and begin again, with BEGIN IMMEDIATE if it is to write";
-            let error = StatementError {
-                kind: StatementErrorKind::Sqlite,
-                message: message.into(),
-                sqlite_code: Some(rusqlite::ffi::SQLITE_BUSY_SNAPSHOT),
-            };
-            return Err(WriteError::from(error).into());
-        }
-        self.transaction = leased;
-        Ok(())
-    }
-
-    async fn commit(&mut self) -> Outcome {
-        match std::mem::replace(&mut self.transaction, Transaction::None) {
-            Transaction::None => return Err(misplaced("cannot commit - no transaction is active")),
-            Transaction::Begun { .. } | Transaction::Reading { .. } => {}
-            Transaction::Writing(Writing { lease, outermost }) => match lease.wish_to_commit().await {
-                Ok(Wish::Committed(_)) => {}
-                Ok(Wish::Refused(lease, error)) => {
-                    self.transaction = Transaction::Writing(Writing { lease, outermost });
-                    return Err(WriteError::from(error).into());
-                }
-                Err(error) => return Err(self.lost(error)),
-            },
-        }
-        Ok(StepResult::default())
-    }
-
-    async fn rollback(&mut self) -> Outcome {
-        match std::mem::replace(&mut self.transaction, Transaction::None) {
-            Transaction::None => return Err(misplaced("cannot rollback - no transaction is active")),
-            Transaction::Begun { .. } | Transaction::Reading { .. } => {}
-            Transaction::Writing(writing) => writing.lease.rollback().await,
-        }
-        Ok(StepResult::default())
-    }
-
-    /// A savepoint outside of a transaction begins one, which ends when it is released.
-    async fn savepoint(&mut self, kind: Kind, step: Step) -> Outcome {
-        if let (Kind::Savepoint(_), true) = (&kind, self.is_autocommit()) {
-            self.transaction = self.lease(Some(Vec::new())).await?;
-        }
-        if self.is_autocommit() {
-            let (Kind::Savepoint(name) | Kind::Release(name) | Kind::RollbackTo(name)) = &kind else {
-                return Err(misplaced("no such savepoint"));
-            };
-            return Err(misplaced(&format!("no such savepoint: {name}")));
-        }
-        let place =
-            |names: &[String], name: &str| names.iter().rposition(|known| known.eq_ignore_ascii_case(name));
-        if let (Kind::Release(name), Transaction::Writing(Writing { outermost: Some(names), .. })) =
-            (&kind, &self.transaction)
-            && place(names, name) == Some(0)
-        {
-            return self.commit().await;
-        }
-        let result = self.step_in_transaction(step).await?;
-        if let Transaction::Writing(Writing { outermost: Some(names), .. }) = &mut self.transaction {
-            let known = names.len();
-            match kind {
-                Kind::Savepoint(name) => names.push(name),
-                Kind::Release(name) => names.truncate(place(names, &name).unwrap_or(known)),
-                Kind::RollbackTo(name) => {
-                    names.truncate(place(names, &name).map_or(known, |place| place + 1))
-                }
-                _ => {}
-            }
-        }
-        Ok(result)
-    }
-
     /// Of the PRAGMAs that set something for a connection, those that clients send as a matter of course.
     async fn pragma(&mut self, name: &str, value: Option<&str>, step: Step) -> Outcome {
         let is_autocommit = self.is_autocommit();
@@ -421,41 +287,6 @@ impl Session {
             ("user_version" | "application_id", Some(_)) | ("optimize", _) => self.write(step).await,
             _ => self.read(step).await,
         }
-    }
-
-    async fn step_in_transaction(&mut self, step: Step) -> Outcome {
-        let kind = script::kind(&step.statement.sql);
-        self.take_up(&kind).await?;
-        if let Transaction::Reading { snapshot, may_write } = &mut self.transaction {
-            let may_write = *may_write;
-            match snapshot.read(step.statement.clone(), self.last_rowid.unwrap_or(0)).await {
-                Ok(found) => return Ok(self.noted(found, step.wants_rows)),
-                // A WITH, most likely.
-                Err(SnapshotError::Read(ReadError::Statement(error)))
-                    if may_write && error.kind == StatementErrorKind::NotReadOnly =>
-                {
-                    self.begin_to_write().await?;
-                }
-                Err(error) => return Err(self.unread(error)),
-            }
-        }
-        self.step_leased(step).await
-    }
-
-    async fn step_leased(&mut self, step: Step) -> Outcome {
-        let Transaction::Writing(writing) = &mut self.transaction else {
-            return Err(misplaced("no transaction is active"));
-        };
-        let result = match writing.lease.step(step.statement).await {
-            Ok(stepped) => {
-                if stepped.is_over {
-                    self.transaction = Transaction::None;
-                }
-                stepped.result.map_err(WriteError::from)?
-            }
-            Err(error) => return Err(self.lost(error)),
-        };
-        Ok(self.noted(result, step.wants_rows))
     }
 
     async fn read(&mut self, Step { statement, wants_rows, .. }: Step) -> Outcome {
@@ -527,36 +358,6 @@ impl Session {
         }
         result
     }
-
-    /// The lease is over.
-    fn lost(&mut self, error: WriteError) -> SessionError {
-        self.transaction = Transaction::None;
-        match error {
-            WriteError::LeaseEnded(LeaseEnd::Expired) => SessionError::TransactionTimeout,
-            error => error.into(),
-        }
-    }
-
-    /// A snapshot gave no answer.
-    fn unread(&mut self, error: SnapshotError) -> SessionError {
-        match error {
-            SnapshotError::Read(ReadError::Statement(error))
-                if error.kind == StatementErrorKind::NotReadOnly =>
-            {
-                let error = StatementError {
-                    kind: StatementErrorKind::NotReadOnly,
-                    message: "the transaction was begun to read only; begin another one to write".into(),
-                    sqlite_code: Some(rusqlite::ffi::SQLITE_READONLY),
-                };
-                ReadError::from(error).into()
-            }
-            SnapshotError::Read(error) => error.into(),
-            SnapshotError::Expired => {
-                self.transaction = Transaction::None;
-                SessionError::TransactionTimeout
-            }
-        }
-    }
 }
 
 /// Tells of a step that has been run.
@@ -575,48 +376,6 @@ async fn tell(
             events.send(Event::End { rows_affected, last_insert_rowid }).await
         }
     }
-}
-
-/// Whether the writer can run all of it as one write, as far as that can be told before; and whether it has to: what only
-/// reads is for the readers.
-fn is_for_the_writer(steps: &[Step]) -> bool {
-    let (mut begins, mut ends, mut writes) = (false, false, false);
-    for step in steps {
-        match script::kind(&step.statement.sql) {
-            Kind::Begin(Mode::ReadOnly) | Kind::Pragma { .. } => return false,
-            Kind::Begin(_) => begins = true,
-            Kind::Commit | Kind::Rollback => ends = true,
-            Kind::Savepoint(_) if !begins => return false,
-            Kind::Read => {}
-            _ => writes = true,
-        }
-    }
-    writes && steps.len() > 1 && begins <= ends
-}
-
-/// Whether it is a transaction that only reads and is over at the end of the program.
-fn is_reading_transaction(steps: &[Step]) -> bool {
-    let mut kinds = steps.iter().map(|step| script::kind(&step.statement.sql));
-    let only_reads = kinds.all(|kind| {
-        matches!(
-            kind,
-            Kind::Begin(Mode::Deferred | Mode::ReadOnly) | Kind::Read | Kind::Commit | Kind::Rollback
-        )
-    });
-    let ends = |step: &Step| matches!(script::kind(&step.statement.sql), Kind::Commit | Kind::Rollback);
-    only_reads
-        && steps.last().is_some_and(|last| {
-            ends(last)
-                && match &last.condition {
-                    None => true,
-                    // `ROLLBACK` unless the `COMMIT` went well, as clients say it.
-                    Some(Condition::Not(inner)) => match inner.as_ref() {
-                        Condition::Ok(step) => steps.get(*step).is_some_and(ends),
-                        _ => false,
-                    },
-                    Some(_) => false,
-                }
-        })
 }
 
 /// As SQLite reads it: whatever is not one of these is off.
@@ -638,14 +397,8 @@ fn single(name: &str, value: i64) -> StepResult {
     }
 }
 
-/// SQLite's own words for transaction control where there is none to be had.
 fn misplaced(message: &str) -> SessionError {
-    WriteError::from(StatementError {
-        kind: StatementErrorKind::InvalidSql,
-        message: message.to_owned(),
-        sqlite_code: Some(rusqlite::ffi::SQLITE_ERROR),
-    })
-    .into()
+    WriteError::from(StatementError::misplaced(message)).into()
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ pub(crate) use dead_letter::{Burial, Buried, GetDeadLetterIds, statements_from_j
 pub(crate) use lease::{LeaseHold, LeaseOrder, LeaseSeat, LeaseTerms, Stepped};
 pub(crate) use logic::{Logic, Returned, Steps, panic_message};
 pub(crate) use program::{
-    Column, Condition, Description, Ended, Program, ProgramEnd, Step, StepOutcomes, StepResult,
+    Column, Condition, Description, Program, ProgramEnd, Step, StepOutcomes, StepResult,
 };
 pub(crate) use query::{Extent, ReadRequest};
 pub(crate) use receipt::Committed;

@@ -64,7 +64,7 @@ pub(crate) struct Program {
 }
 
 /// Where the end of a program is left for who sent it. If it ran more than once the last time counts.
-pub(crate) type Ended = Arc<Mutex<Option<ProgramEnd>>>;
+pub(super) type Ended = Arc<Mutex<Option<ProgramEnd>>>;
 
 /// How a program ended on the writer.
 #[derive(Debug)]

@@ -8,8 +8,8 @@ use rusqlite::types::ValueRef;
 use tempfile::TempDir;
 
 use super::*;
-use crate::Settings;
 use crate::error::StatementErrorKind as ErrorKind;
+use crate::settings::{Settings, Synchronous};
 
 const SCHEMA: &str = "
     CREATE TABLE parent (id INTEGER PRIMARY KEY, name TEXT UNIQUE);
@@ -221,7 +221,7 @@ impl Pair {
         plain.pragma_update(None, "foreign_keys", true).unwrap();
         plain.execute_batch(SCHEMA).unwrap();
         let mut settings = Settings::for_file(directory.path().join("test.db"));
-        settings.database.synchronous = crate::settings::Synchronous::Off;
+        settings.database.synchronous = Synchronous::Off;
         settings.writer.lease_timeout = Duration::from_mins(10);
         let database = Database::open(settings).await.unwrap();
         let mut session = Session::new(database.clone());

@@ -111,12 +111,14 @@ impl<'a> Run<'a, '_> {
         let (is_open, done) = match (script::kind(&step.statement.sql), self.is_open) {
             (Sql::Begin(Mode::ReadOnly), _) => return Err(NeedsLease),
             (Sql::Begin(_), true) => {
-                return Ok(Err(misplaced("cannot start a transaction within a transaction")));
+                return Ok(Err(StatementError::misplaced("cannot start a transaction within a transaction")));
             }
             (Sql::Begin(_), false) => (true, own(BEGIN)),
-            (Sql::Commit, false) => return Ok(Err(misplaced("cannot commit - no transaction is active"))),
+            (Sql::Commit, false) => {
+                return Ok(Err(StatementError::misplaced("cannot commit - no transaction is active")));
+            }
             (Sql::Rollback, false) => {
-                return Ok(Err(misplaced("cannot rollback - no transaction is active")));
+                return Ok(Err(StatementError::misplaced("cannot rollback - no transaction is active")));
             }
             (Sql::Commit, true) if deferred::violations_pending(&self.writer.conn) => {
                 return Ok(Err(foreign_key_violated()));
@@ -177,14 +179,5 @@ impl<'a> Run<'a, '_> {
 
     fn deadline(&self) -> Instant {
         self.until.min(self.writer.limits.statement_deadline())
-    }
-}
-
-/// SQLite's own words for transaction control where there is none to be had.
-fn misplaced(message: &str) -> StatementError {
-    StatementError {
-        kind: Kind::InvalidSql,
-        message: message.to_owned(),
-        sqlite_code: Some(rusqlite::ffi::SQLITE_ERROR),
     }
 }
