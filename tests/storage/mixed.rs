@@ -148,7 +148,7 @@ async fn lease(database: &Database, id: i64, kind: Kind) -> Result<(), WriteErro
 }
 
 /// Comes to the table and not past its NOT NULL.
-fn broken_half(id: i64) -> Statement {
+pub(crate) fn broken_half(id: i64) -> Statement {
     ("INSERT INTO pairs VALUES (?1, NULL, NULL)", params![id]).into()
 }
 
