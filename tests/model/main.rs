@@ -13,6 +13,8 @@ mod doctored;
 mod harness;
 mod histories;
 mod injected;
+mod leases;
+mod letters;
 mod machine;
 mod reference;
 mod steps;

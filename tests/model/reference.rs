@@ -1,5 +1,5 @@
 //! What the database has to do, without a database: two tables and the idempotency keys, in memory. Says of each write
-//! which receipt or error it has to get, and what is stored then.
+//! which receipt or error it has to get, and what is stored then. And the dead letters.
 
 use std::collections::BTreeMap;
 
@@ -85,6 +85,30 @@ impl Expected {
     }
 }
 
+/// How the holder of a lease lets go of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    Commit,
+    RollBack,
+    Drop,
+}
+
+/// What the holder of a lease has to be told: of each statement, and of its COMMIT, if it asked for one.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct LeaseTold {
+    pub(crate) ran: Vec<Ran>,
+    pub(crate) committed: Option<Result<(), &'static str>>,
+}
+
+/// A write that failed and that nobody waited for.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Letter {
+    pub(crate) body: Body,
+    pub(crate) key: Option<u8>,
+    pub(crate) code: &'static str,
+    pub(crate) attempts: u64,
+}
+
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Tables {
     /// By id: k and v.
@@ -101,15 +125,27 @@ struct Tables {
 pub(crate) struct Reference {
     tables: Tables,
     keys: BTreeMap<u8, (Body, Vec<StatementResult>)>,
+    letters: BTreeMap<i64, Letter>,
+    /// The highest number that a dead letter ever had.
+    last_letter: i64,
+    max_letters: i64,
 }
 
-type Ran = Result<StatementResult, &'static str>;
+/// What a statement gives, or the code of its error.
+pub(crate) type Ran = Result<StatementResult, &'static str>;
 
 const VIOLATED: &str = "constraint_violation";
+const ENDED: &str = "lease_ended";
 
 impl Reference {
-    pub(crate) fn new(has_guard: bool) -> Self {
-        Self { tables: Tables { has_guard, ..Tables::default() }, keys: BTreeMap::new() }
+    pub(crate) fn new(has_guard: bool, max_letters: usize) -> Self {
+        Self {
+            tables: Tables { has_guard, ..Tables::default() },
+            keys: BTreeMap::new(),
+            letters: BTreeMap::new(),
+            last_letter: 0,
+            max_letters: i64::try_from(max_letters).unwrap(),
+        }
     }
 
     /// Runs a write, and says what its caller has to be told.
@@ -137,11 +173,84 @@ impl Reference {
         }
     }
 
+    /// Runs a lease. If the writer crashes at a statement, nothing is kept.
+    pub(crate) fn lease(&mut self, ops: &[Op], end: End, crashes_at: Option<usize>) -> LeaseTold {
+        let mut tables = self.tables.clone();
+        let mut is_over = false;
+        let mut ran = Vec::new();
+        for (place, op) in ops.iter().enumerate() {
+            is_over |= crashes_at == Some(place);
+            if is_over {
+                ran.push(Err(ENDED));
+                continue;
+            }
+            let result = tables.run_alone(op);
+            is_over = result.is_err() && op.rolls_back_all();
+            ran.push(result);
+        }
+        let committed = match end {
+            End::RollBack | End::Drop => None,
+            End::Commit if is_over => Some(Err(ENDED)),
+            End::Commit if tables.is_orphaned() => Some(Err(VIOLATED)),
+            End::Commit => {
+                self.tables = tables;
+                Some(Ok(()))
+            }
+        };
+        LeaseTold { ran, committed }
+    }
+
+    /// Runs a write that nobody waits for; whether it became a dead letter.
+    pub(crate) fn enqueue(&mut self, write: &Write) -> bool {
+        let Expected::Failed { code, .. } = self.write(write) else { return false };
+        self.last_letter += 1;
+        let letter = Letter { body: write.body.clone(), key: write.key, code, attempts: 1 };
+        self.letters.insert(self.last_letter, letter);
+        let oldest = self.last_letter - self.max_letters;
+        self.letters.retain(|id, _| *id > oldest);
+        true
+    }
+
+    /// Tries a dead letter again: whether that was committed, `None` if there is none.
+    pub(crate) fn retry(&mut self, id: i64) -> Option<bool> {
+        let letter = self.letters.get(&id)?.clone();
+        let write = Write { body: letter.body, key: letter.key, late: false };
+        match self.write(&write) {
+            Expected::Committed { .. } => drop(self.letters.remove(&id)),
+            Expected::Failed { code, .. } => {
+                let attempts = letter.attempts + 1;
+                self.letters.entry(id).and_modify(|letter| (letter.code, letter.attempts) = (code, attempts));
+            }
+        }
+        Some(!self.letters.contains_key(&id))
+    }
+
+    /// Throws dead letters away; how many.
+    pub(crate) fn expire(&mut self, ids: Option<&[i64]>) -> usize {
+        let before = self.letters.len();
+        self.letters.retain(|id, _| ids.is_some_and(|ids| !ids.contains(id)));
+        before - self.letters.len()
+    }
+
+    /// The dead letters, by number.
+    pub(crate) fn letters(&self) -> &BTreeMap<i64, Letter> {
+        &self.letters
+    }
+
+    pub(crate) fn last_letter(&self) -> i64 {
+        self.last_letter
+    }
+
     /// The rows of [`EVERYTHING`].
     pub(crate) fn stored(&self) -> Vec<Stored> {
         let t = self.tables.t.iter().map(|(id, (k, v))| (0, *id, *k, *v));
         let child = self.tables.child.iter().map(|(id, parent)| (1, *id, *parent, 0));
         t.chain(child).chain((1..=self.tables.guarded).map(|id| (2, id, 1, 0))).collect()
+    }
+
+    /// What the write under this key gave.
+    pub(crate) fn results(&self, key: u8) -> Option<&[StatementResult]> {
+        self.keys.get(&key).map(|(_, results)| results.as_slice())
     }
 
     /// Each key that was used, and for what.
@@ -159,11 +268,25 @@ impl Tables {
             let named = (body.len() > 1).then_some(index);
             results.push(after.run(op).map_err(|code| Expected::Failed { code, index: named })?);
         }
-        let orphaned = after.child.values().any(|parent| !after.t.contains_key(parent));
-        if orphaned { Err(Expected::failed(VIOLATED)) } else { Ok((after, results)) }
+        if after.is_orphaned() { Err(Expected::failed(VIOLATED)) } else { Ok((after, results)) }
     }
 
-    /// What is left of the tables after an error does not matter.
+    fn is_orphaned(&self) -> bool {
+        self.child.values().any(|parent| !self.t.contains_key(parent))
+    }
+
+    /// Runs a statement of a lease, which goes on after an error: only what fails with `FAIL` leaves something behind.
+    fn run_alone(&mut self, op: &Op) -> Ran {
+        let before = self.clone();
+        let result = self.run(op);
+        let keeps = matches!(op, Op::Insert { or: Or::Fail, .. } | Op::Add { or: Or::Fail, .. });
+        if result.is_err() && !keeps {
+            *self = before;
+        }
+        result
+    }
+
+    /// What is left of the tables after an error are the rows that it came to before.
     fn run(&mut self, op: &Op) -> Ran {
         match op {
             Op::Insert { or, rows } => self.insert(*or, rows),
@@ -275,6 +398,11 @@ fn changed(rows: Vec<Vec<Value>>) -> StatementResult {
 }
 
 impl Op {
+    /// Whether its failure ends the transaction.
+    fn rolls_back_all(&self) -> bool {
+        matches!(self, Self::Insert { or: Or::Rollback, .. } | Self::Add { or: Or::Rollback, .. } | Self::Guarded)
+    }
+
     pub(crate) fn statement(&self) -> Statement {
         match self {
             Self::Insert { or, rows } => {
