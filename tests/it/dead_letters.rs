@@ -226,9 +226,8 @@ fn what_nobody_waits_for_and_cannot_be_kept_is_counted() {
 fn a_write_too_large_to_be_kept_is_counted_and_harms_nobody() {
     run(async {
         let place = Place::new();
-        let database = place
-            .open(|settings| settings.database.max_value_size = bytesize::ByteSize::kib(64))
-            .await;
+        let database =
+            place.open(|settings| settings.database.max_value_size = bytesize::ByteSize::kib(64)).await;
         run_all(&database, &[TABLE]).await;
         // As JSON it is half as long again.
         let large = Execute::new("INSERT INTO nowhere VALUES (?1)").params(params![vec![0_u8; 60 << 10]]);

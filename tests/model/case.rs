@@ -17,7 +17,8 @@ use futures_util::future::{BoxFuture, Either, join, join_all};
 
 use crate::harness::Place;
 use crate::injected;
-use crate::reference::{EVERYTHING, Expected, GUARD, SCHEMA, Stored, Write, key};
+use crate::ops::{EVERYTHING, GUARD, Op, SCHEMA, Stored, Write, key};
+use crate::reference::Expected;
 use crate::steps::{Crash, Known, Query, Reopen, Setup, Step};
 
 /// What was done in all cases, by name.
@@ -309,7 +310,7 @@ pub(crate) fn send<'a>(
 }
 
 pub(crate) fn message(write: &Write) -> Either<Execute, Transaction> {
-    let statements: Vec<_> = write.body.iter().map(crate::reference::Op::statement).collect();
+    let statements: Vec<_> = write.body.iter().map(Op::statement).collect();
     let timeout = write.late.then_some(Duration::ZERO);
     let (key, lane) = (write.key.map(key), Lane::Interactive);
     match <[_; 1]>::try_from(statements) {

@@ -2,10 +2,11 @@
 //! its holder is told of each statement what the model says.
 
 use actix_sqlite::{BeginLease, CommitSeq, Database, StatementResult, WriteError};
-use futures_util::future::{join3, join_all};
+use futures_util::future::{join_all, join3};
 
 use crate::case::{Case, arm, count, disarm, send};
-use crate::reference::{End, Op, Ran, Write};
+use crate::ops::{Op, Write};
+use crate::reference::{End, Ran};
 use crate::steps::{Crash, Known};
 
 /// What a holder was told.
@@ -57,8 +58,7 @@ impl Case {
 
     fn compare_lease(&mut self, known: &Known, told: Told, end: End) {
         let expected = known.lease.as_ref().expect("the model ran it too");
-        let ran: Vec<Ran> =
-            told.ran.into_iter().map(|ran| ran.map_err(|error| error.code())).collect();
+        let ran: Vec<Ran> = told.ran.into_iter().map(|ran| ran.map_err(|error| error.code())).collect();
         assert_eq!(ran, expected.ran, "what the holder of a lease was told");
         let failed = ran.iter().filter(|ran| ran.as_ref().is_err_and(|code| *code != "lease_ended")).count();
         count("statements of a lease that failed", failed as u64);

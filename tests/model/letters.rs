@@ -1,15 +1,16 @@
 //! Steps with writes that nobody waits for, and with their dead letters: after each of them there are those that the model
 //! has, each under its number, with its error and how often it was tried.
 
-use actix_sqlite::{DeadLetter, ExpireDeadLetters, GetDeadLetters, RetryDeadLetters};
+use std::time::Duration;
+
+use actix_sqlite::{DeadLetter, ExpireDeadLetters, GetDeadLetters, IdempotencyKey, RetryDeadLetters};
 use futures_util::future::Either;
 
 use crate::case::{Case, arm, count, disarm, message};
 use crate::harness::until;
-use crate::reference::{Letter, Op, Write, key};
+use crate::ops::{Op, Write, key};
+use crate::reference::Letter;
 use crate::steps::{Crash, Known, Reopen};
-
-use std::time::Duration;
 
 impl Case {
     pub(crate) async fn enqueue(
@@ -29,16 +30,13 @@ impl Case {
             .unwrap();
         }
         count("enqueued", writes.len() as u64);
-        match reopen {
+        if let Some(how) = reopen {
             // It drains what is queued, and keeps what of it failed.
-            Some(how) => {
-                self.reopen(how).await;
-                count("opened again with writes in the queue that nobody waited for", 1);
-            }
-            None => {
-                self.database().flush().await.unwrap();
-                self.are_kept(before + known.letters.buried).await;
-            }
+            self.reopen(how).await;
+            count("opened again with writes in the queue that nobody waited for", 1);
+        } else {
+            self.database().flush().await.unwrap();
+            self.are_kept(before + known.letters.buried).await;
         }
         crash.inspect(|crash| disarm(crash));
         count("dead letters kept", known.letters.buried);
@@ -63,7 +61,8 @@ impl Case {
 
     pub(crate) async fn expire(&mut self, known: &Known, ids: Option<Vec<i64>>, old: bool) {
         let older_than = old.then_some(Duration::from_hours(1));
-        let expired = self.database().expire_dead_letters(ExpireDeadLetters { ids, older_than }).await.unwrap();
+        let expired =
+            self.database().expire_dead_letters(ExpireDeadLetters { ids, older_than }).await.unwrap();
         assert_eq!(expired.expired, known.letters.expired);
         count("dead letters thrown away", expired.expired);
         self.compare_letters(known).await;
@@ -79,7 +78,10 @@ impl Case {
         let all = GetDeadLetters { limit: GetDeadLetters::MAX_LIMIT, after_id: 0 };
         let letters = self.database().dead_letters(all).await.unwrap();
         let are_known = letters.len() == known.reference.letters().len()
-            && letters.iter().zip(known.reference.letters()).all(|(found, (id, letter))| is(found, *id, letter));
+            && letters
+                .iter()
+                .zip(known.reference.letters())
+                .all(|(found, (id, letter))| is(found, *id, letter));
         assert!(are_known, "{letters:#?} instead of {:#?}", known.reference.letters());
     }
 }
@@ -88,6 +90,6 @@ fn is(found: &DeadLetter, id: i64, letter: &Letter) -> bool {
     let statements = letter.body.iter().map(Op::statement);
     found.id == id
         && found.statements.iter().cloned().eq(statements)
-        && found.key.as_deref() == letter.key.map(key).as_ref().map(|key| key.as_str())
+        && found.key.as_deref() == letter.key.map(key).as_ref().map(IdempotencyKey::as_str)
         && (found.code.as_str(), found.attempts) == (letter.code, letter.attempts)
 }

@@ -16,6 +16,7 @@ mod injected;
 mod leases;
 mod letters;
 mod machine;
+mod ops;
 mod reference;
 mod steps;
 #[path = "../support/mod.rs"]

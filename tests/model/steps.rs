@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use proptest_state_machine::ReferenceStateMachine;
 
-use crate::reference::{Body, End, Expected, LeaseTold, Op, Or, Reference, Stored, Write};
+use crate::ops::{Body, Op, Or, Stored, Write};
+use crate::reference::{End, Expected, LeaseTold, Reference};
 
 /// Where the library can be made to panic without harm to any caller.
 pub(crate) const POINTS: [&str; 5] = ["before_begin", "mid_batch", "before_commit", "after_commit", "query"];
@@ -129,7 +130,8 @@ impl ReferenceStateMachine for Known {
     type Transition = Step;
 
     fn init_state() -> BoxedStrategy<Self> {
-        let setup = (select(vec![1000, 5, 2, 1]), any::<bool>(), 1_usize..=2, any::<bool>(), select(vec![1000, 6]));
+        let setup =
+            (select(vec![1000, 5, 2, 1]), any::<bool>(), 1_usize..=2, any::<bool>(), select(vec![1000, 6]));
         setup
             .prop_map(|(max_batch_writes, checkpoint_always, readers, has_guard, max_letters)| Self {
                 setup: Setup { max_batch_writes, checkpoint_always, readers, has_guard, max_letters },
@@ -165,7 +167,9 @@ impl ReferenceStateMachine for Known {
         );
         // All late or none: the late ones fail first, and so are the first dead letters.
         let unattended = (vec(write(), 1..=5), prop::bool::weighted(0.1)).prop_map(|(mut writes, late)| {
-            writes.iter_mut().for_each(|write| write.late = late);
+            for write in &mut writes {
+                write.late = late;
+            }
             writes
         });
         let crash_buried = || weighted(0.2, crash_at(POINTS.into_iter().chain([BURY; 3])));

@@ -46,7 +46,8 @@ impl Counts {
     }
 
     fn report(&self, what: &str) {
-        let Self { points, fired, committed, not_executed, unknown, restarts, given_up, not_opened, .. } = self;
+        let Self { points, fired, committed, not_executed, unknown, restarts, given_up, not_opened, .. } =
+            self;
         let Self { leases, unattended: Came { committed: there, letters, lost }, .. } = self;
         report(
             "io-faults",
@@ -143,12 +144,7 @@ fn point(turn: &Turn, work: Work, fault: Fault, at_open: bool, counts: &mut Coun
 }
 
 /// With the storage mended the database works, unless it was given up: then it says so.
-async fn after_the_fault(
-    database: &Database,
-    sent: &mut Sent,
-    fault: Fault,
-    counts: &mut Counts,
-) {
+async fn after_the_fault(database: &Database, sent: &mut Sent, fault: Fault, counts: &mut Counts) {
     let later = send(database, 200..208, |_| false).await;
     let status = database.status();
     counts.restarts += status.writer.restarts + status.readers.restarts;
@@ -265,7 +261,7 @@ fn faults_without_number_under_one_database() {
     let turn = Turn::take();
     let mut random = Random::seeded(2);
     let mut counts = Counts::default();
-    let points = usize::try_from(rounds(2_000, 80_000)).unwrap();
+    let points = usize::try_from(rounds(3_200, 80_000)).unwrap();
     while counts.points < points {
         series(&turn, &mut random, &mut counts);
     }

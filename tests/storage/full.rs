@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use actix_sqlite::{Database, Outcome, Settings, State, Transaction};
 
+use crate::mixed::broken_half;
 #[cfg(target_os = "linux")]
 use crate::mount::{Mount, ballast};
-use crate::mixed::broken_half;
 use crate::support::{report, rounds};
 use crate::vfs::Turn;
 use crate::workload::{self, LONGEST, Told, answers, open, told, untruths};
@@ -132,7 +132,9 @@ async fn cycles(
     let Counts { committed, refused, reads } = run.counts;
     report(
         "disk-full",
-        &format!("{disk}: {cycles} cycles; writes {committed} committed, {refused} refused; {cycles} dead letters; {reads} reads"),
+        &format!(
+            "{disk}: {cycles} cycles; writes {committed} committed, {refused} refused; {cycles} dead letters; {reads} reads"
+        ),
     );
     run.told
 }

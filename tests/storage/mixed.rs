@@ -6,9 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use actix_sqlite::{
-    BeginLease, Database, IdempotencyKey, State, Statement, Transaction, WriteError, params,
-};
+use actix_sqlite::{BeginLease, Database, IdempotencyKey, State, Statement, Transaction, WriteError, params};
 use futures_util::future::join_all;
 
 use crate::vfs::Turn;
@@ -120,7 +118,9 @@ async fn one(database: &Database, id: i64, key: Option<IdempotencyKey>) -> Optio
     let write = Transaction { key, ..write };
     match kind {
         Kind::Waited => Some(told(database.transaction(write).await)),
-        Kind::Queued | Kind::Failing => database.enqueue(write).await.err().map(|error| told::<()>(Err(error))),
+        Kind::Queued | Kind::Failing => {
+            database.enqueue(write).await.err().map(|error| told::<()>(Err(error)))
+        }
         _ => Some(told(lease(database, id, kind).await)),
     }
 }
@@ -179,7 +179,8 @@ pub(crate) fn untruths(path: &Path, sent: &Sent, acknowledged: impl Fn(usize) ->
         }
     }
     let is_known = |id: &&i64| sent.told.contains_key(id) || sent.queued.contains_key(id);
-    let strays = found.halves.keys().filter(|id| !is_known(id)).map(|id| format!("write {id} was never sent"));
+    let strays =
+        found.halves.keys().filter(|id| !is_known(id)).map(|id| format!("write {id} was never sent"));
     untruths.extend(strays);
     let strays = found.letters.keys().filter(|id| !sent.queued.contains_key(id));
     untruths.extend(strays.map(|id| format!("write {id} is a dead letter, and somebody waited for it")));
@@ -208,6 +209,7 @@ pub(crate) fn account(path: &Path, sent: &Sent, database: &Database) -> (Came, O
         lost: usize::try_from(status.writer.lost).unwrap(),
     };
     let (all, queued) = (came.committed + came.letters + came.lost, sent.queued.len());
-    let adds_up = if status.state == State::Failed { all >= queued && came.lost <= queued } else { all == queued };
+    let adds_up =
+        if status.state == State::Failed { all >= queued && came.lost <= queued } else { all == queued };
     (came, (!adds_up).then(|| format!("{queued} were queued, and {came:?}")))
 }
