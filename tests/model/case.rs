@@ -284,6 +284,8 @@ async fn open(place: &Place, setup: Setup) -> Database {
         settings.database.max_dead_letters = NonZeroUsize::new(setup.max_letters).unwrap();
         settings.writer.max_batch_writes = NonZeroUsize::new(setup.max_batch_writes).unwrap();
         settings.writer.max_linger = Duration::from_micros(200);
+        // Longer than a step may take: no lease is to end by its time.
+        settings.writer.lease_timeout = Duration::from_mins(1);
         settings.readers.threads = setup.readers;
         settings.supervisor.max_restarts = 1_000_000;
         settings.supervisor.initial_backoff = Duration::ZERO;

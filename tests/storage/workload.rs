@@ -30,6 +30,8 @@ pub(crate) fn settings(path: &Path) -> Settings {
     settings.relay.migrate = false;
     settings.readers.threads = 1;
     settings.writer.max_batch_writes = 4.try_into().unwrap();
+    // So that a lease which nobody ends is an answer that does not come.
+    settings.writer.lease_timeout = 2 * LONGEST;
     settings.database.wal_checkpoint_size = bytesize::ByteSize::kib(64);
     settings.supervisor.max_restarts = 3;
     settings.supervisor.initial_backoff = Duration::from_millis(1);
