@@ -36,7 +36,8 @@ impl Counts {
         self.unattended.letters += came.letters;
         self.unattended.lost += came.lost;
         for (id, told) in &sent.told {
-            self.leases += usize::from(*told != Told::NotExecuted && Kind::of(*id) != Kind::Waited);
+            let is_lease = matches!(Kind::of(*id), Kind::Leased | Kind::Stumbling);
+            self.leases += usize::from(is_lease && matches!(told, Told::Committed(_)));
             *(match told {
                 Told::Committed(_) => &mut self.committed,
                 Told::NotExecuted => &mut self.not_executed,
