@@ -93,9 +93,13 @@ impl Lease {
         match select(result, outcome).await {
             Either::Left((Ok(result), _)) => result.map_err(WriteError::from),
             Either::Left((Err(_), _)) => Err(self.ending().await),
-            Either::Right((answer, _)) => {
+            Either::Right((answer, mut result)) => {
                 (self.outcome, self.told) = (None, Some(ended(answer)));
-                Err(self.ending().await)
+                // Both may have come since the result was looked for.
+                match result.try_recv() {
+                    Ok(result) => result.map_err(WriteError::from),
+                    Err(_) => Err(self.ending().await),
+                }
             }
         }
     }
