@@ -169,7 +169,7 @@ impl Shared {
         for burial in burials {
             let bytes = held.bytes + burial.size();
             if bytes > self.max_burial_bytes {
-                lost += 1;
+                lost += usize::from(burial.is_new());
             } else {
                 held.bytes = bytes;
                 held.all.push(burial);
@@ -179,8 +179,19 @@ impl Shared {
         self.note_loss(lost, "too many wait to be kept as dead letters");
     }
 
+    /// Whether there is something to be kept that could not be until now.
+    pub(crate) fn has_burials(&self) -> bool {
+        !self.burials.lock().unwrap_or_else(PoisonError::into_inner).all.is_empty()
+    }
+
     pub(crate) fn take_burials(&self) -> Vec<Burial> {
         std::mem::take(&mut *self.burials.lock().unwrap_or_else(PoisonError::into_inner)).all
+    }
+
+    /// Those that wait to be kept never will be.
+    pub(crate) fn lose_burials(&self, reason: &str) {
+        let lost = self.take_burials().iter().filter(|burial| burial.is_new()).count();
+        self.note_loss(lost, reason);
     }
 
     /// Writes that nobody waited for were not executed, and there is no place for them.
@@ -237,10 +248,7 @@ impl Shared {
             doubt.writes.into_iter().for_each(|(ticket, _)| ticket.in_doubt(&reason));
         }
         self.refuse_all(RefusedBecause::Failed);
-        self.note_loss(
-            self.take_burials().len(),
-            "the database failed before they were kept as dead letters",
-        );
+        self.lose_burials("the database failed before they were kept as dead letters");
     }
 
     /// Refuses from now on, and lets the actors finish what is queued.

@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorContext, Addr, Handler, MessageResult, SyncArbiter, SyncContext};
 
@@ -18,7 +18,7 @@ use super::ticket::WriteTicket;
 use super::{Collect, Exit};
 use crate::engine::{Engine, EngineFailure, Occasion, Outcomes, WriteEngine};
 use crate::error::{LeaseEnd, Refusal, StatementError, StatementErrorKind, WriteError};
-use crate::message::panic_message;
+use crate::message::{Burial, panic_message};
 use crate::policy::{BatchPolicy, Cost, FlushReason, Load, Pending, RefusedBecause, Traffic, Verdict};
 use crate::queue::{ONE, Queued, Woken};
 use crate::settings::{self, WriterSettings};
@@ -42,6 +42,21 @@ struct Hand {
     /// Its turn comes when the others are committed.
     lease: Option<WriteTicket>,
 }
+
+/// What is about to be kept. If it is not, for whatever reason, it waits for the next turn, or the next writer.
+struct Unburied<'a> {
+    burials: Vec<Burial>,
+    shared: &'a Shared,
+}
+
+impl Drop for Unburied<'_> {
+    fn drop(&mut self) {
+        self.shared.put_burials(std::mem::take(&mut self.burials));
+    }
+}
+
+/// How often it is tried to keep what could not be kept, while nobody writes.
+const UNBURIED_PAUSE: Duration = Duration::from_secs(1);
 
 impl WriterActor {
     /// Starts the thread; it does nothing until it is told to.
@@ -90,7 +105,8 @@ impl WriterActor {
         let _ = collect.ready.send(());
         loop {
             self.shared.occupied(Occupation::Idle);
-            let until = engine.idle_pause().map(|pause| Instant::now() + pause);
+            let unburied = || self.shared.has_burials().then_some(UNBURIED_PAUSE);
+            let until = engine.idle_pause().or_else(unburied).map(|pause| Instant::now() + pause);
             match self.shared.intake.wait(ONE, until) {
                 Woken::Finished => break,
                 Woken::TimedOut => {
@@ -112,8 +128,8 @@ impl WriterActor {
             }
             self.bury(engine)?;
         }
-        let unkept = self.shared.take_burials().len();
-        self.shared.note_loss(unkept, "the log was full to the end, so they are not kept as dead letters");
+        self.bury(engine)?;
+        self.shared.lose_burials("there was no room to the end, so they are not kept as dead letters");
         engine.maintain(Occasion::Close)
     }
 
@@ -153,15 +169,15 @@ impl WriterActor {
 
     /// Keeps what is left of writes that failed and that nobody waited for.
     fn bury(&self, engine: &mut dyn WriteEngine) -> Result<(), EngineFailure> {
-        let burials = self.shared.take_burials();
-        if burials.is_empty() {
+        let mut unburied = Unburied { burials: self.shared.take_burials(), shared: &self.shared };
+        if unburied.burials.is_empty() {
             return Ok(());
         }
-        let buried = engine.bury(&burials);
-        match &buried {
-            Ok(true) => stats::add(&self.shared.stats.writes_buried, burials.len()),
-            // The next turn, or the next writer, tries again.
-            Ok(false) | Err(_) => self.shared.put_burials(burials),
+        let buried = engine.bury(&unburied.burials);
+        if let Ok(Some(kept)) = &buried {
+            let all = std::mem::take(&mut unburied.burials).len();
+            stats::add(&self.shared.stats.writes_buried, *kept);
+            self.shared.note_loss(all - kept, "they are too large to be kept as dead letters");
         }
         self.shared.last_commit.send_replace(engine.last_commit());
         buried.map(|_| ())

@@ -133,9 +133,13 @@ impl Lease {
         match select(answer, outcome).await {
             Either::Left((Ok(answer), _)) => Ok(answer),
             Either::Left((Err(_), _)) => Err(self.ending().await),
-            Either::Right((outcome, _)) => {
+            Either::Right((outcome, mut answer)) => {
                 (self.outcome, self.told) = (None, Some(ended(outcome)));
-                Err(self.ending().await)
+                // Both may have come since the answer was looked for.
+                match answer.try_recv() {
+                    Ok(answer) => Ok(answer),
+                    Err(_) => Err(self.ending().await),
+                }
             }
         }
     }

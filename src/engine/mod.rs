@@ -35,9 +35,10 @@ pub(crate) trait WriteEngine {
     /// Grants a lease and runs its orders until it is committed, rolled back or over. `outcomes` has one place.
     fn lease(&mut self, seat: &LeaseSeat, outcomes: &mut Outcomes) -> Result<(), EngineFailure>;
 
-    /// Keeps what is left of writes that failed and that nobody waited for, and commits that; or not now (`false`), while
-    /// nothing may be written. May be told the same ones again after an error.
-    fn bury(&mut self, dead: &[Burial]) -> Result<bool, EngineFailure>;
+    /// Keeps what is left of writes that failed and that nobody waited for, and commits that. How many were kept: all but
+    /// those that are too large to be; or not now (`None`), while nothing may be written. May be told the same ones again
+    /// after an error.
+    fn bury(&mut self, dead: &[Burial]) -> Result<Option<usize>, EngineFailure>;
 
     /// Makes sure that a COMMIT which failed, and is not in the file, is not there after a crash either: commits nothing,
     /// under the number after it, which overwrites what it left in the log.

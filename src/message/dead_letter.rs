@@ -196,6 +196,11 @@ pub(crate) enum Buried {
 }
 
 impl Burial {
+    /// Whether it is kept nowhere yet.
+    pub(crate) fn is_new(&self) -> bool {
+        matches!(self.what, Buried::New { .. })
+    }
+
     /// What it occupies, in bytes.
     pub(crate) fn size(&self) -> usize {
         size_of::<Self>()

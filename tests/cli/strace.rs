@@ -270,7 +270,7 @@ fn a_call_that_fails_or_kills_loses_nothing_that_was_acknowledged() {
     let mut random = Random::seeded(5);
     for effect in [Effect::Kill, Effect::IoError, Effect::NoSpace] {
         let mut counts = Counts::default();
-        for _ in 0..rounds(30, 500) {
+        for _ in 0..rounds(100, 500) {
             run(Point::any(effect, &mut random), &template, &mut counts);
         }
         let Counts { points, while_opening, went_on, gave_up, .. } = counts;

@@ -223,6 +223,31 @@ fn what_nobody_waits_for_and_cannot_be_kept_is_counted() {
 }
 
 #[test]
+fn a_write_too_large_to_be_kept_is_counted_and_harms_nobody() {
+    run(async {
+        let place = Place::new();
+        let database =
+            place.open(|settings| settings.database.max_value_size = bytesize::ByteSize::kib(64)).await;
+        run_all(&database, &[TABLE]).await;
+        // As JSON it is half as long again.
+        let large = Execute::new("INSERT INTO nowhere VALUES (?1)").params(params![vec![0_u8; 60 << 10]]);
+        let small = Execute::new("INSERT INTO nowhere VALUES (1)");
+        for write in [small.clone(), large, small] {
+            database.enqueue(write).await.unwrap();
+        }
+        until("they are settled", || {
+            let writer = database.status().writer;
+            writer.buried + writer.lost == 3
+        })
+        .await;
+        assert_eq!(letters(&database).await.len(), 2);
+        database.execute(insert(1)).await.unwrap();
+        let writer = database.status().writer;
+        assert_eq!((writer.buried, writer.lost, writer.restarts), (2, 1, 0));
+    });
+}
+
+#[test]
 fn values_of_every_kind_survive_in_a_dead_letter() {
     run(async {
         let place = Place::new();

@@ -186,6 +186,23 @@ fn a_failing_statement_leaves_a_lease_open_unless_sqlite_ends_it() {
     });
 }
 
+/// The error and the end come one right after the other, and the holder may look between them.
+#[test]
+fn the_statement_that_ends_a_lease_is_told_its_own_error_each_time() {
+    run(async {
+        let place = Place::new();
+        let database = open(&place, LONG).await;
+        database.execute(insert(1)).await.unwrap();
+        for _ in 0..5_000 {
+            let mut lease = database.lease(BeginLease::new()).await.unwrap();
+            let error = lease.execute("INSERT OR ROLLBACK INTO t VALUES (1)").await.unwrap_err();
+            assert_eq!(error.code(), "constraint_violation");
+            let error = lease.commit().await.unwrap_err();
+            assert_eq!(error, WriteError::LeaseEnded(LeaseEnd::TransactionEnded));
+        }
+    });
+}
+
 #[test]
 fn a_shutdown_lets_a_lease_finish_in_time_and_ends_it_when_its_own_time_is_up() {
     run(async {

@@ -13,11 +13,12 @@ use actix_sqlite::{
     Transaction, TransactionReceipt, Value, WriteError,
 };
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, join, join_all};
+use futures_util::future::{BoxFuture, Either, join, join_all};
 
 use crate::harness::Place;
 use crate::injected;
-use crate::reference::{EVERYTHING, Expected, GUARD, SCHEMA, Stored, Write, key};
+use crate::ops::{EVERYTHING, GUARD, Op, SCHEMA, Stored, Write, key};
+use crate::reference::Expected;
 use crate::steps::{Crash, Known, Query, Reopen, Setup, Step};
 
 /// What was done in all cases, by name.
@@ -32,7 +33,7 @@ pub(crate) fn take_counts() -> BTreeMap<&'static str, u64> {
     std::mem::take(&mut counts())
 }
 
-fn count(what: &'static str, by: u64) {
+pub(crate) fn count(what: &'static str, by: u64) {
     if by > 0 {
         *counts().entry(what).or_default() += by;
     }
@@ -44,9 +45,9 @@ pub(crate) struct Case {
     /// A reader from outside, in the middle of a transaction.
     snapshot: Option<Connection>,
     /// By key: the first receipt.
-    receipts: BTreeMap<u8, TransactionReceipt>,
+    pub(crate) receipts: BTreeMap<u8, TransactionReceipt>,
     /// The last commit that a caller was told of.
-    last_commit: CommitSeq,
+    pub(crate) last_commit: CommitSeq,
     setup: Setup,
     place: Place,
 }
@@ -72,7 +73,7 @@ impl Case {
         }
     }
 
-    fn database(&self) -> &Database {
+    pub(crate) fn database(&self) -> &Database {
         self.database.as_ref().expect("it is open")
     }
 
@@ -85,10 +86,7 @@ impl Case {
                 let sent = join_all(writes.iter().map(|write| send(self.database(), write)));
                 let beside = async { if read { Some(stored(self.database()).await) } else { None } };
                 let (answers, seen) = join(sent, beside).await;
-                if let Some(crash) = crash {
-                    disarm(crash.point);
-                    disarm("open_writer");
-                }
+                crash.inspect(disarm);
                 for ((write, answer), expected) in writes.iter().zip(answers).zip(&known.expected) {
                     self.compare(write, answer, expected);
                 }
@@ -100,7 +98,7 @@ impl Case {
             Step::Poison { write, point } => {
                 fail::cfg_callback(point, move || injected::panic_at(point)).unwrap();
                 let answer = send(self.database(), &write).await;
-                disarm(point);
+                fail::remove(point);
                 self.compare(&write, answer, &known.expected[0]);
             }
             Step::LeaveAndAsk { write, reopen } => {
@@ -113,7 +111,18 @@ impl Case {
                 let answer = send(self.database(), &write).await;
                 self.compare(&write, answer, &known.expected[0]);
             }
-            Step::Reopen(how) => self.reopen(how).await,
+            Step::Lease { before, ops, end, after, crash } => {
+                self.lease(known, (&before, &after), (&ops, end), crash.as_ref()).await;
+            }
+            Step::Enqueue { writes, crash, reopen } => {
+                self.enqueue(known, &writes, crash.as_ref(), reopen).await;
+            }
+            Step::Retry { ids, crash } => self.retry(known, ids, crash.as_ref()).await,
+            Step::Expire { ids, old } => self.expire(known, ids, old).await,
+            Step::Reopen(how) => {
+                self.reopen(how).await;
+                self.compare_letters(known).await;
+            }
             Step::Query(query) => self.query(query, &known.visible[0]).await,
             Step::HoldSnapshot(begin) => {
                 self.snapshot = begin.then(|| {
@@ -126,7 +135,7 @@ impl Case {
         }
     }
 
-    fn compare(
+    pub(crate) fn compare(
         &mut self,
         write: &Write,
         answer: Result<TransactionReceipt, WriteError>,
@@ -161,7 +170,7 @@ impl Case {
         }
     }
 
-    async fn reopen(&mut self, how: Reopen) {
+    pub(crate) async fn reopen(&mut self, how: Reopen) {
         self.take_figures();
         let database = self.database.take().expect("it is open");
         match how {
@@ -226,8 +235,14 @@ impl Case {
         let answers = join_all(again.iter().map(|write| send(self.database(), write))).await;
         for (write, answer) in again.iter().zip(answers) {
             let receipt = answer.unwrap_or_else(|error| panic!("{write:?}: {error}"));
-            assert_eq!(Some(&receipt), write.key.and_then(|key| self.receipts.get(&key)), "{write:?}");
+            // Of what nobody waited for, and nobody sent again, this is the first that is heard.
+            if let Some(first) = write.key.and_then(|key| self.receipts.get(&key)) {
+                assert_eq!(&receipt, first, "{write:?}");
+            }
+            let results = write.key.and_then(|key| known.reference.results(key));
+            assert_eq!(Some(&receipt.results[..]), results, "{write:?}");
         }
+        self.compare_letters(&known).await;
         self.take_figures();
         self.snapshot = None;
         assert!(self.database().shutdown().await.closed);
@@ -246,6 +261,7 @@ impl Case {
     fn take_figures(&self) {
         let status = self.database().status();
         let (writer, file) = (status.writer, status.database);
+        assert_eq!(writer.lost, 0, "there is room for every dead letter");
         count("replayed batches", writer.replayed_batches);
         count("beside others in a batch", (writer.committed + writer.failed).saturating_sub(writer.batches));
         count("checkpoints", file.checkpoints);
@@ -265,8 +281,11 @@ async fn open(place: &Place, setup: Setup) -> Database {
             settings.database.wal_checkpoint_size = bytesize::ByteSize::b(1);
             settings.database.wal_truncate_size = bytesize::ByteSize::b(1);
         }
+        settings.database.max_dead_letters = NonZeroUsize::new(setup.max_letters).unwrap();
         settings.writer.max_batch_writes = NonZeroUsize::new(setup.max_batch_writes).unwrap();
         settings.writer.max_linger = Duration::from_micros(200);
+        // Longer than a step may take: no lease is to end by its time.
+        settings.writer.lease_timeout = Duration::from_mins(1);
         settings.readers.threads = setup.readers;
         settings.supervisor.max_restarts = 1_000_000;
         settings.supervisor.initial_backoff = Duration::ZERO;
@@ -282,18 +301,23 @@ async fn open(place: &Place, setup: Setup) -> Database {
 }
 
 /// A statement of its own where it is one, and a transaction where it is more or less; a key knows no difference.
-fn send<'a>(database: &'a Database, write: &Write) -> BoxFuture<'a, Result<TransactionReceipt, WriteError>> {
-    let statements: Vec<_> = write.body.iter().map(crate::reference::Op::statement).collect();
+pub(crate) fn send<'a>(
+    database: &'a Database,
+    write: &Write,
+) -> BoxFuture<'a, Result<TransactionReceipt, WriteError>> {
+    match message(write) {
+        Either::Left(one) => database.execute(one).map(|answer| answer.map(as_transaction)).boxed(),
+        Either::Right(several) => database.transaction(several).boxed(),
+    }
+}
+
+pub(crate) fn message(write: &Write) -> Either<Execute, Transaction> {
+    let statements: Vec<_> = write.body.iter().map(Op::statement).collect();
     let timeout = write.late.then_some(Duration::ZERO);
-    let key = write.key.map(key);
+    let (key, lane) = (write.key.map(key), Lane::Interactive);
     match <[_; 1]>::try_from(statements) {
-        Ok([statement]) => database
-            .execute(Execute { statement, timeout, key, lane: Lane::Interactive })
-            .map(|answer| answer.map(as_transaction))
-            .boxed(),
-        Err(statements) => {
-            database.transaction(Transaction { statements, timeout, key, lane: Lane::Interactive }).boxed()
-        }
+        Ok([statement]) => Either::Left(Execute { statement, timeout, key, lane }),
+        Err(statements) => Either::Right(Transaction { statements, timeout, key, lane }),
     }
 }
 
@@ -305,7 +329,7 @@ fn as_transaction(receipt: Receipt) -> TransactionReceipt {
     }
 }
 
-fn arm(crash: &Crash) {
+pub(crate) fn arm(crash: &Crash) {
     let (point, after) = (crash.point, crash.after);
     let visits = AtomicU32::new(0);
     let at_its_time = move || {
@@ -325,6 +349,7 @@ fn arm(crash: &Crash) {
     }
 }
 
-fn disarm(point: &str) {
-    fail::remove(point);
+pub(crate) fn disarm(crash: &Crash) {
+    fail::remove(crash.point);
+    fail::remove("open_writer");
 }

@@ -8,13 +8,13 @@ use proptest_state_machine::{ReferenceStateMachine, StateMachineTest};
 use crate::case::{Case, take_counts};
 use crate::harness::soon;
 use crate::injected;
-use crate::steps::{Known, POINTS, Step};
+use crate::steps::{BURY, Known, LEASE, POINTS, Step};
 use crate::support::{Random, report, rounds};
 
 const STEPS: usize = 50;
 
 /// What has to happen in enough cases.
-const DONE: [&str; 15] = [
+const DONE: [&str; 25] = [
     "acknowledged",
     "constraint_violation",
     "invalid_sql",
@@ -30,6 +30,16 @@ const DONE: [&str; 15] = [
     "shutdowns",
     "drops",
     "checkpoints that a reader kept from their end",
+    "leases committed",
+    "leases not committed",
+    "leases rolled back",
+    "leases dropped",
+    "statements of a lease that failed",
+    "enqueued",
+    "dead letters kept",
+    "dead letters committed",
+    "dead letters that failed again",
+    "dead letters thrown away",
 ];
 
 #[test]
@@ -38,7 +48,7 @@ fn whatever_is_done_to_it_the_database_does_what_the_model_does() {
     injected::silence();
     injected::take_fired();
     take_counts();
-    let cases = u32::try_from(rounds(400, 50_000)).unwrap();
+    let cases = u32::try_from(rounds(512, 50_000)).unwrap();
     let mut random = Random::seeded(10);
     let seed: Vec<u8> = (0..2).flat_map(|_| random.next().to_le_bytes()).collect();
     let config = Config { cases, failure_persistence: None, max_shrink_time: 60_000, ..Config::default() };
@@ -61,7 +71,7 @@ fn whatever_is_done_to_it_the_database_does_what_the_model_does() {
     assert_eq!(injected::stray(), 0, "only what is injected panics");
     // A handful, asked for by hand, has not room for everything.
     if cases >= 100 {
-        for point in POINTS.into_iter().chain(["open_writer"]) {
+        for point in POINTS.into_iter().chain([LEASE, BURY, "open_writer"]) {
             assert!(fired.contains_key(point), "{point} was never hit");
         }
         for what in DONE {

@@ -13,7 +13,10 @@ mod doctored;
 mod harness;
 mod histories;
 mod injected;
+mod leases;
+mod letters;
 mod machine;
+mod ops;
 mod reference;
 mod steps;
 #[path = "../support/mod.rs"]

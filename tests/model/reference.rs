@@ -1,74 +1,11 @@
 //! What the database has to do, without a database: two tables and the idempotency keys, in memory. Says of each write
-//! which receipt or error it has to get, and what is stored then.
+//! which receipt or error it has to get, and what is stored then. And the dead letters.
 
 use std::collections::BTreeMap;
 
-use actix_sqlite::{IdempotencyKey, Statement, StatementResult, Value, params};
+use actix_sqlite::{StatementResult, Value};
 
-pub(crate) const SCHEMA: &[&str] = &[
-    "CREATE TABLE t (id INTEGER PRIMARY KEY, k INTEGER UNIQUE, v INTEGER NOT NULL CHECK (v < 100))",
-    "CREATE TABLE child (id INTEGER PRIMARY KEY, parent INTEGER REFERENCES t DEFERRABLE INITIALLY DEFERRED)",
-    "CREATE TABLE guarded (n)",
-];
-
-/// Fails whoever inserts there, and everybody in the same transaction. Where there is no trigger at all, the database
-/// looks less closely at what failed, so it is not always there.
-pub(crate) const GUARD: &str =
-    "CREATE TRIGGER guard BEFORE INSERT ON guarded BEGIN SELECT RAISE(ROLLBACK, 'back it rolls'); END";
-
-/// All that is stored, in one query: one snapshot.
-pub(crate) const EVERYTHING: &str = "SELECT 0, id, k, v FROM t UNION ALL SELECT 1, id, parent, 0 FROM child
-    UNION ALL SELECT 2, rowid, n, 0 FROM guarded ORDER BY 1, 2";
-
-/// A row of [`EVERYTHING`].
-pub(crate) type Stored = (i64, i64, i64, i64);
-
-/// What a statement that violates a constraint does, in SQLite's words.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Or {
-    Abort,
-    Fail,
-    Rollback,
-    Ignore,
-}
-
-impl Or {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Abort => "ABORT",
-            Self::Fail => "FAIL",
-            Self::Rollback => "ROLLBACK",
-            Self::Ignore => "IGNORE",
-        }
-    }
-}
-
-/// A statement that the model understands.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Op {
-    Insert { or: Or, rows: Vec<(i64, Option<i64>)> },
-    Upsert { k: i64, v: i64 },
-    Add { or: Or, from: i64, n: i64 },
-    Delete { k: i64 },
-    Child { parent: i64 },
-    DeleteChildren { parent: i64 },
-    Guarded,
-    NoSuchTable,
-    Commit,
-    Read,
-}
-
-/// What a write says: the same statements are the same write under a key, sent alone or as a transaction.
-pub(crate) type Body = Vec<Op>;
-
-/// A write that a caller sends.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Write {
-    pub(crate) body: Body,
-    pub(crate) key: Option<u8>,
-    /// Its time is up before it is sent.
-    pub(crate) late: bool,
-}
+use crate::ops::{Body, Op, Or, Stored, Write};
 
 /// What the caller has to be told.
 #[derive(Debug, Clone, PartialEq)]
@@ -83,6 +20,30 @@ impl Expected {
     fn failed(code: &'static str) -> Self {
         Self::Failed { code, index: None }
     }
+}
+
+/// How the holder of a lease lets go of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    Commit,
+    RollBack,
+    Drop,
+}
+
+/// What the holder of a lease has to be told: of each statement, and of its COMMIT, if it asked for one.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct LeaseTold {
+    pub(crate) ran: Vec<Ran>,
+    pub(crate) committed: Option<Result<(), &'static str>>,
+}
+
+/// A write that failed and that nobody waited for.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Letter {
+    pub(crate) body: Body,
+    pub(crate) key: Option<u8>,
+    pub(crate) code: &'static str,
+    pub(crate) attempts: u64,
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -101,15 +62,27 @@ struct Tables {
 pub(crate) struct Reference {
     tables: Tables,
     keys: BTreeMap<u8, (Body, Vec<StatementResult>)>,
+    letters: BTreeMap<i64, Letter>,
+    /// The highest number that a dead letter ever had.
+    last_letter: i64,
+    max_letters: i64,
 }
 
-type Ran = Result<StatementResult, &'static str>;
+/// What a statement gives, or the code of its error.
+pub(crate) type Ran = Result<StatementResult, &'static str>;
 
 const VIOLATED: &str = "constraint_violation";
+const ENDED: &str = "lease_ended";
 
 impl Reference {
-    pub(crate) fn new(has_guard: bool) -> Self {
-        Self { tables: Tables { has_guard, ..Tables::default() }, keys: BTreeMap::new() }
+    pub(crate) fn new(has_guard: bool, max_letters: usize) -> Self {
+        Self {
+            tables: Tables { has_guard, ..Tables::default() },
+            keys: BTreeMap::new(),
+            letters: BTreeMap::new(),
+            last_letter: 0,
+            max_letters: i64::try_from(max_letters).unwrap(),
+        }
     }
 
     /// Runs a write, and says what its caller has to be told.
@@ -137,11 +110,84 @@ impl Reference {
         }
     }
 
-    /// The rows of [`EVERYTHING`].
+    /// Runs a lease. If the writer crashes at a statement, nothing is kept.
+    pub(crate) fn lease(&mut self, ops: &[Op], end: End, crashes_at: Option<usize>) -> LeaseTold {
+        let mut tables = self.tables.clone();
+        let mut is_over = false;
+        let mut ran = Vec::new();
+        for (place, op) in ops.iter().enumerate() {
+            is_over |= crashes_at == Some(place);
+            if is_over {
+                ran.push(Err(ENDED));
+                continue;
+            }
+            let result = tables.run_alone(op);
+            is_over = result.is_err() && op.rolls_back_all();
+            ran.push(result);
+        }
+        let committed = match end {
+            End::RollBack | End::Drop => None,
+            End::Commit if is_over => Some(Err(ENDED)),
+            End::Commit if tables.is_orphaned() => Some(Err(VIOLATED)),
+            End::Commit => {
+                self.tables = tables;
+                Some(Ok(()))
+            }
+        };
+        LeaseTold { ran, committed }
+    }
+
+    /// Runs a write that nobody waits for; whether it became a dead letter.
+    pub(crate) fn enqueue(&mut self, write: &Write) -> bool {
+        let Expected::Failed { code, .. } = self.write(write) else { return false };
+        self.last_letter += 1;
+        let letter = Letter { body: write.body.clone(), key: write.key, code, attempts: 1 };
+        self.letters.insert(self.last_letter, letter);
+        let oldest = self.last_letter - self.max_letters;
+        self.letters.retain(|id, _| *id > oldest);
+        true
+    }
+
+    /// Tries a dead letter again: whether that was committed, `None` if there is none.
+    pub(crate) fn retry(&mut self, id: i64) -> Option<bool> {
+        let letter = self.letters.get(&id)?.clone();
+        let write = Write { body: letter.body, key: letter.key, late: false };
+        match self.write(&write) {
+            Expected::Committed { .. } => drop(self.letters.remove(&id)),
+            Expected::Failed { code, .. } => {
+                let attempts = letter.attempts + 1;
+                self.letters.entry(id).and_modify(|letter| (letter.code, letter.attempts) = (code, attempts));
+            }
+        }
+        Some(!self.letters.contains_key(&id))
+    }
+
+    /// Throws dead letters away; how many.
+    pub(crate) fn expire(&mut self, ids: Option<&[i64]>) -> usize {
+        let before = self.letters.len();
+        self.letters.retain(|id, _| ids.is_some_and(|ids| !ids.contains(id)));
+        before - self.letters.len()
+    }
+
+    /// The dead letters, by number.
+    pub(crate) fn letters(&self) -> &BTreeMap<i64, Letter> {
+        &self.letters
+    }
+
+    pub(crate) fn last_letter(&self) -> i64 {
+        self.last_letter
+    }
+
+    /// The rows of [`crate::ops::EVERYTHING`].
     pub(crate) fn stored(&self) -> Vec<Stored> {
         let t = self.tables.t.iter().map(|(id, (k, v))| (0, *id, *k, *v));
         let child = self.tables.child.iter().map(|(id, parent)| (1, *id, *parent, 0));
         t.chain(child).chain((1..=self.tables.guarded).map(|id| (2, id, 1, 0))).collect()
+    }
+
+    /// What the write under this key gave.
+    pub(crate) fn results(&self, key: u8) -> Option<&[StatementResult]> {
+        self.keys.get(&key).map(|(_, results)| results.as_slice())
     }
 
     /// Each key that was used, and for what.
@@ -159,11 +205,25 @@ impl Tables {
             let named = (body.len() > 1).then_some(index);
             results.push(after.run(op).map_err(|code| Expected::Failed { code, index: named })?);
         }
-        let orphaned = after.child.values().any(|parent| !after.t.contains_key(parent));
-        if orphaned { Err(Expected::failed(VIOLATED)) } else { Ok((after, results)) }
+        if after.is_orphaned() { Err(Expected::failed(VIOLATED)) } else { Ok((after, results)) }
     }
 
-    /// What is left of the tables after an error does not matter.
+    fn is_orphaned(&self) -> bool {
+        self.child.values().any(|parent| !self.t.contains_key(parent))
+    }
+
+    /// Runs a statement of a lease, which goes on after an error: only what fails with `FAIL` leaves something behind.
+    fn run_alone(&mut self, op: &Op) -> Ran {
+        let before = self.clone();
+        let result = self.run(op);
+        let keeps = matches!(op, Op::Insert { or: Or::Fail, .. } | Op::Add { or: Or::Fail, .. });
+        if result.is_err() && !keeps {
+            *self = before;
+        }
+        result
+    }
+
+    /// What is left of the tables after an error are the rows that it came to before.
     fn run(&mut self, op: &Op) -> Ran {
         match op {
             Op::Insert { or, rows } => self.insert(*or, rows),
@@ -272,42 +332,4 @@ fn columns(names: &[&str]) -> Vec<String> {
 /// The result of a statement that returns each row it changed.
 fn changed(rows: Vec<Vec<Value>>) -> StatementResult {
     StatementResult { rows_affected: u64::try_from(rows.len()).unwrap(), rows, ..Default::default() }
-}
-
-impl Op {
-    pub(crate) fn statement(&self) -> Statement {
-        match self {
-            Self::Insert { or, rows } => {
-                let values = vec!["(?, ?)"; rows.len()].join(", ");
-                let sql = format!("INSERT OR {} INTO t (k, v) VALUES {values} RETURNING id", or.name());
-                let params: Vec<Value> =
-                    rows.iter().flat_map(|(k, v)| [Some(*k), *v]).map(Value::from).collect();
-                Statement::new(sql).params(params)
-            }
-            Self::Upsert { k, v } => {
-                let sql = "INSERT INTO t (k, v) VALUES (?1, ?2)
-                    ON CONFLICT (k) DO UPDATE SET v = v + excluded.v RETURNING id, k, v";
-                (sql, params![*k, *v]).into()
-            }
-            Self::Add { or, from, n } => {
-                // The sign keeps the index out of it: rows are visited, and returned, by id.
-                let sql = format!("UPDATE OR {} t SET v = v + ?2 WHERE +k >= ?1 RETURNING id, v", or.name());
-                (sql, params![*from, *n]).into()
-            }
-            Self::Delete { k } => ("DELETE FROM t WHERE k = ?1 RETURNING id", params![*k]).into(),
-            Self::Child { parent } => ("INSERT INTO child (parent) VALUES (?1)", params![*parent]).into(),
-            Self::DeleteChildren { parent } => {
-                ("DELETE FROM child WHERE parent = ?1", params![*parent]).into()
-            }
-            Self::Guarded => "INSERT INTO guarded VALUES (1)".into(),
-            Self::NoSuchTable => "INSERT INTO nowhere VALUES (1)".into(),
-            Self::Commit => "COMMIT".into(),
-            Self::Read => "SELECT id, k, v FROM t ORDER BY id".into(),
-        }
-    }
-}
-
-/// The key of this number.
-pub(crate) fn key(number: u8) -> IdempotencyKey {
-    IdempotencyKey::new(format!("key {number}")).unwrap()
 }

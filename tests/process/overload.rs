@@ -228,7 +228,7 @@ fn recovery(ledger: &Ledger, address: SocketAddr) -> Duration {
 fn a_daemon_asked_for_too_much_refuses_quickly_keeps_its_memory_and_recovers() {
     let _alone = alone();
     // Of capacity, of twice, of ten times.
-    let seconds = rounds(16, 3_600);
+    let seconds = rounds(60, 3_600);
     let phase = Duration::from_secs(seconds) * 2 / 5;
     let (place, ledger, beside) = (Place::new(), Ledger::default(), Beside::default());
     let mut daemon = Daemon::start_with(&place, |command| {

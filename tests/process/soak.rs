@@ -208,7 +208,7 @@ fn start(place: &Place) -> Daemon {
 #[test]
 fn a_daemon_that_runs_on_holds_no_more_than_before_and_every_caller_finds_its_writes() {
     let _alone = alone();
-    let whole = Duration::from_secs(rounds(20, 28_800));
+    let whole = Duration::from_secs(rounds(120, 28_800));
     let (place, ledger, mut random) = (Place::new(), Ledger::default(), Random::seeded(18));
     let mut daemon = start(&place);
     let run = Run::at(address(&daemon.url));
@@ -225,7 +225,7 @@ fn a_daemon_that_runs_on_holds_no_more_than_before_and_every_caller_finds_its_wr
             let left = whole.saturating_sub(begun.elapsed());
             // A short run has one life; in a long one many are long enough to see what rises.
             let length = Duration::from_secs(20 + random.below(1_800) as u64);
-            let is_last = whole < Duration::from_mins(1) || left < length + Duration::from_secs(20);
+            let is_last = whole < Duration::from_mins(10) || left < length + Duration::from_secs(20);
             lives.push(watch(&place, &daemon, if is_last { left } else { length.min(whole / 3) }));
             if is_last {
                 break;

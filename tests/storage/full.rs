@@ -1,19 +1,22 @@
 //! The disk is full, and has room again, many times over: writes are refused with an error that says so, reads go on,
-//! writes go on as soon as there is room, and nothing is lost or there twice.
+//! writes go on as soon as there is room, and nothing is lost or there twice. What failed with nobody waiting is kept when
+//! there is room again.
 //!
 //! Once on a small file system in memory, filled with ballast, and once under a VFS that plays a full disk, which can be
 //! had everywhere.
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use actix_sqlite::{Database, Outcome, Settings, State};
+use actix_sqlite::{Database, Outcome, Settings, State, Transaction};
 
+use crate::mixed::broken_half;
 #[cfg(target_os = "linux")]
 use crate::mount::{Mount, ballast};
 use crate::support::{report, rounds};
 use crate::vfs::Turn;
-use crate::workload::{self, Told, answers, open, told, untruths};
+use crate::workload::{self, LONGEST, Told, answers, open, told, untruths};
 
 /// The log has room inside while it is written again from its beginning; this much is beyond it.
 const WAVES: usize = 200;
@@ -92,6 +95,10 @@ impl Run<'_> {
             refused.extend(self.new_wave().await);
             self.read().await;
         }
+        // Nobody waits for it, and there is no room for it to be kept in.
+        let never_good = Transaction::new().then(broken_half(-1));
+        self.database.enqueue(never_good).await.unwrap();
+        self.database.flush().await.unwrap();
         make_room();
         // Refused means not executed, so they may be sent again, with a key or without.
         assert_eq!(self.wave(refused).await, NONE);
@@ -111,7 +118,13 @@ async fn cycles(
     for _ in 0..cycles {
         run.cycle(&mut fill, &mut make_room).await;
     }
+    let begun = Instant::now();
+    while database.status().writer.buried < cycles {
+        assert!(begun.elapsed() < LONGEST, "there is room, and what failed meanwhile is not kept");
+        actix_rt::time::sleep(Duration::from_millis(1)).await;
+    }
     let status = database.status();
+    assert_eq!((status.writer.buried, status.writer.lost), (cycles, 0));
     assert_eq!((status.state, status.reason), (State::Running, None));
     assert_eq!((status.writer.restarts, status.readers.restarts), (0, 0), "a full disk is no writer's fault");
     assert!(database.shutdown().await.closed);
@@ -119,7 +132,9 @@ async fn cycles(
     let Counts { committed, refused, reads } = run.counts;
     report(
         "disk-full",
-        &format!("{disk}: {cycles} cycles; writes {committed} committed, {refused} refused; {reads} reads"),
+        &format!(
+            "{disk}: {cycles} cycles; writes {committed} committed, {refused} refused; {cycles} dead letters; {reads} reads"
+        ),
     );
     run.told
 }

@@ -12,7 +12,7 @@ use actix_sqlite::rusqlite::ffi;
 const BEFORE: i64 = 4;
 const ALL: i64 = 12;
 /// More than there are.
-const SYNCS: usize = 12;
+const SYNCS: usize = 24;
 
 #[derive(Default, Debug)]
 struct Counts {

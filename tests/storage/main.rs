@@ -9,6 +9,7 @@ mod disk;
 mod faults;
 mod full;
 mod ghost;
+mod mixed;
 #[cfg(target_os = "linux")]
 mod mount;
 mod power;

@@ -1,24 +1,24 @@
 //! Power goes after any operation. From the log of what was written and synced the disk is rebuilt under five models of
-//! loss; on each image every acknowledged write is there, whole, and no other write by halves.
+//! loss; on each image every acknowledged write is there, whole, and no other write by halves. So are leases, of which those
+//! that were not committed are absent; and what nobody waits for is there or a dead letter once it is settled, never both.
 //!
 //! The promise holds provided the disk honours fsync, which all five models do. As a control, `synchronous=OFF` must be
 //! caught, and `NORMAL` must lose acknowledged writes: else the check has no teeth.
 
-use std::collections::BTreeMap;
-
 use actix_sqlite::settings::Synchronous;
 
 use crate::disk::{LOSSES, Recorded};
+use crate::mixed::{Sent, send, untruths};
 use crate::support::{Random, report, rounds, seeds};
 use crate::vfs::Turn;
-use crate::workload::{Told, open, send, settings, untruths};
+use crate::workload::{open, settings};
 
 /// What was written during a run, and what callers were told.
 struct Run {
     recorded: Recorded,
     /// How many operations the making of the file took; power goes after those.
     opened: usize,
-    told: BTreeMap<i64, Told>,
+    sent: Sent,
 }
 
 fn record(turn: &Turn, synchronous: Synchronous, writes: i64) -> Run {
@@ -30,14 +30,15 @@ fn record(turn: &Turn, synchronous: Synchronous, writes: i64) -> Run {
         turn.start_log();
         let database = open(settings).await.unwrap();
         let opened = Turn::log_len();
-        let mut told = BTreeMap::new();
+        let mut sent = Sent::default();
         for first in (0..writes).step_by(5) {
-            told.extend(send(&database, first..first + 5, false).await);
+            sent.extend(send(&database, first..first + 5, |_| false).await);
+            sent.settle(&database).await;
         }
         let recorded = Recorded::new(turn.end_log());
-        assert!(told.values().all(|told| matches!(told, Told::Committed(_))));
+        assert!(sent.is_well(), "{sent:?}");
         database.shutdown().await;
-        Run { recorded, opened, told }
+        Run { recorded, opened, sent }
     })
 }
 
@@ -59,7 +60,7 @@ fn survey(synchronous: Synchronous, seed: u64, writes: i64, step: usize) -> Verd
             verdict.images += 1;
             let path = run.recorded.restore(count, loss, &mut random, place.path());
             let acknowledged = |answered| answered != 0 && answered <= count;
-            for untruth in untruths(&path, &run.told, acknowledged) {
+            for untruth in untruths(&path, &run.sent, acknowledged) {
                 verdict.untruths.push(format!("after {count} operations, {loss:?}: {untruth}"));
             }
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use actix_sqlite::rusqlite::{Connection, OpenFlags};
 use actix_sqlite::{
-    Database, DatabaseBuilder, IdempotencyKey, Outcome, Settings, StartError, Transaction,
+    Database, DatabaseBuilder, IdempotencyKey, Outcome, Settings, StartError, Statement, Transaction,
     TransactionReceipt, WriteError, params,
 };
 use futures_util::future::join_all;
@@ -14,7 +14,7 @@ use futures_util::future::join_all;
 use crate::vfs::{self, Turn};
 
 /// No answer takes longer, whatever fails.
-const LONGEST: Duration = Duration::from_secs(30);
+pub(crate) const LONGEST: Duration = Duration::from_secs(30);
 
 /// What a caller was told of its write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub(crate) fn settings(path: &Path) -> Settings {
     settings.relay.migrate = false;
     settings.readers.threads = 1;
     settings.writer.max_batch_writes = 4.try_into().unwrap();
+    // So that a lease which nobody ends is an answer that does not come.
+    settings.writer.lease_timeout = 2 * LONGEST;
     settings.database.wal_checkpoint_size = bytesize::ByteSize::kib(64);
     settings.supervisor.max_restarts = 3;
     settings.supervisor.initial_backoff = Duration::from_millis(1);
@@ -59,8 +61,12 @@ async fn open_with(builder: DatabaseBuilder) -> Result<Database, StartError> {
 
 /// A write of two rows, so that half a write would be seen.
 pub(crate) fn pair(id: i64) -> Transaction {
-    let half = |half: i64| ("INSERT INTO pairs VALUES (?1, ?2, randomblob(600))", params![id, half]);
-    Transaction::new().then(half(1)).then(half(2))
+    Transaction::new().then(half(id, 1)).then(half(id, 2))
+}
+
+/// One of its rows.
+pub(crate) fn half(id: i64, half: i64) -> Statement {
+    ("INSERT INTO pairs VALUES (?1, ?2, randomblob(600))", params![id, half]).into()
 }
 
 /// Sends writes of these ids all at once; what each caller was told, in bounded time.
@@ -102,51 +108,75 @@ pub(crate) fn untruths(
     told: &BTreeMap<i64, Told>,
     acknowledged: impl Fn(usize) -> bool,
 ) -> Vec<String> {
-    let found = match pairs(path) {
-        Ok(found) => found,
-        Err(error) => return vec![format!("the file cannot be read: {error}")],
-    };
-    let mut untruths = found.untruths;
-    for (id, told) in told {
-        let halves = found.halves.get(id).copied().unwrap_or(0);
-        match (told, halves) {
-            (Told::Committed(_) | Told::Unknown, 2) | (Told::NotExecuted | Told::Unknown, 0) => {}
-            (Told::Committed(when), 0) if !acknowledged(*when) => {}
-            // Before its answer a write may be there although it was never acknowledged.
-            (Told::NotExecuted, 2) if !acknowledged(0) => {}
-            (told, halves) => untruths.push(format!("write {id}: told {told:?}, {halves} halves are there")),
-        }
+    match found(path) {
+        Ok(found) => found.untruths(told, acknowledged),
+        Err(error) => vec![format!("the file cannot be read: {error}")],
     }
-    untruths
 }
 
 /// How many halves of each write are in the file, which is sound.
 pub(crate) fn halves(path: &Path) -> Result<BTreeMap<i64, usize>, actix_sqlite::rusqlite::Error> {
-    let found = pairs(path)?;
-    assert!(found.untruths.is_empty(), "{:?}", found.untruths);
+    let found = found(path)?;
+    assert!(found.damage.is_empty(), "{:?}", found.damage);
     Ok(found.halves)
 }
 
-struct Found {
-    halves: BTreeMap<i64, usize>,
-    untruths: Vec<String>,
+/// What is in the file.
+pub(crate) struct Found {
+    /// By write: how many rows.
+    pub(crate) halves: BTreeMap<i64, usize>,
+    /// By write: how many dead letters.
+    pub(crate) letters: BTreeMap<i64, usize>,
+    damage: Vec<String>,
 }
 
-fn pairs(path: &Path) -> Result<Found, actix_sqlite::rusqlite::Error> {
+pub(crate) fn found(path: &Path) -> Result<Found, actix_sqlite::rusqlite::Error> {
     // By the system's own VFS, as a program that knows nothing of this one.
     let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     let verdict: String = conn.query_row("PRAGMA integrity_check", [], |row| row.get(0))?;
-    let untruths = if verdict == "ok" { Vec::new() } else { vec![format!("integrity: {verdict}")] };
-    let mut halves = BTreeMap::new();
-    // The commit that made the table is one more that can be lost.
-    if !conn.table_exists(None, "pairs")? {
-        return Ok(Found { halves, untruths });
+    let damage = if verdict == "ok" { Vec::new() } else { vec![format!("integrity: {verdict}")] };
+    let mut found = Found { halves: BTreeMap::new(), letters: BTreeMap::new(), damage };
+    // The commit that made a table is one more that can be lost.
+    if conn.table_exists(None, "pairs")? {
+        let mut select = conn.prepare("SELECT id, half FROM pairs")?;
+        let mut rows = select.query([])?;
+        while let Some(row) = rows.next()? {
+            *found.halves.entry(row.get(0)?).or_default() += 1;
+            row.get::<_, i64>(1)?;
+        }
     }
-    let mut select = conn.prepare("SELECT id, half FROM pairs")?;
-    let mut rows = select.query([])?;
-    while let Some(row) = rows.next()? {
-        *halves.entry(row.get(0)?).or_default() += 1;
-        row.get::<_, i64>(1)?;
+    if conn.table_exists(None, "_actix_sqlite_dead_letters")? {
+        // The first parameter of its first statement is the number of the write.
+        let sql = "SELECT statements ->> '$[0].params[0]' FROM _actix_sqlite_dead_letters";
+        let mut select = conn.prepare(sql)?;
+        let mut rows = select.query([])?;
+        while let Some(row) = rows.next()? {
+            *found.letters.entry(row.get(0)?).or_default() += 1;
+        }
     }
-    Ok(Found { halves, untruths })
+    Ok(found)
+}
+
+impl Found {
+    /// As [`untruths`].
+    pub(crate) fn untruths(
+        &self,
+        told: &BTreeMap<i64, Told>,
+        acknowledged: impl Fn(usize) -> bool,
+    ) -> Vec<String> {
+        let mut untruths = self.damage.clone();
+        for (id, told) in told {
+            let halves = self.halves.get(id).copied().unwrap_or(0);
+            match (told, halves) {
+                (Told::Committed(_) | Told::Unknown, 2) | (Told::NotExecuted | Told::Unknown, 0) => {}
+                (Told::Committed(when), 0) if !acknowledged(*when) => {}
+                // Before its answer a write may be there although it was never acknowledged.
+                (Told::NotExecuted, 2) if !acknowledged(0) => {}
+                (told, halves) => {
+                    untruths.push(format!("write {id}: told {told:?}, {halves} halves are there"));
+                }
+            }
+        }
+        untruths
+    }
 }

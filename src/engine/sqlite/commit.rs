@@ -250,11 +250,11 @@ impl WriteEngine for SqliteWriter {
         self.hold(seat, outcomes)
     }
 
-    fn bury(&mut self, dead: &[Burial]) -> Result<bool, EngineFailure> {
+    fn bury(&mut self, dead: &[Burial]) -> Result<Option<usize>, EngineFailure> {
         if self.refusal()?.is_some() {
-            return Ok(false);
+            return Ok(None);
         }
-        dead_letters::bury(self, dead).map(|()| true)
+        dead_letters::bury(self, dead)
     }
 
     fn erase(&mut self, failed: CommitSeq) -> Result<(), EngineFailure> {

@@ -1,14 +1,14 @@
 //! Dead letters: writes that failed and that nobody waited for, kept with their error until somebody tries them again or
 //! throws them away.
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{ErrorCode, OptionalExtension, params};
 
 use super::authorizer::Trusted;
 use super::commit::{SqliteWriter, storage_failure};
 use super::idempotency::{self, Found};
 use super::own::{self, own};
 use super::run::Ran;
-use super::{errors, prepare};
+use super::{errors, prepare, wal};
 use crate::engine::EngineFailure;
 use crate::error::{StatementError, StatementErrorKind as Kind, WriteError};
 use crate::message::{
@@ -29,22 +29,43 @@ pub(super) const TABLE: &str = "
     ) STRICT;
 ";
 
-pub(super) fn bury(writer: &mut SqliteWriter, dead: &[Burial]) -> Result<(), EngineFailure> {
-    let failed = |error: rusqlite::Error| storage_failure(&error);
+/// How many were kept: all but those that no row can hold. `None`: not now, for the disk is full.
+pub(super) fn bury(writer: &mut SqliteWriter, dead: &[Burial]) -> Result<Option<usize>, EngineFailure> {
     writer.check_files()?;
     let commit = CommitSeq(writer.last_commit.0 + 1);
-    own::run(&writer.conn, own!("BEGIN IMMEDIATE")).map_err(failed)?;
-    let buried = dead
-        .iter()
-        .try_for_each(|burial| bury_one(writer, burial))
-        .and_then(|()| forget_surplus(writer))
-        .and_then(|()| writer.seal(commit));
-    if let Err(error) = buried {
-        writer.rollback()?;
-        return Err(failed(error));
+    let buried = own::run(&writer.conn, own!("BEGIN IMMEDIATE")).and_then(|()| {
+        let kept = bury_all(writer, dead)?;
+        forget_surplus(writer)?;
+        fail::fail_point!("bury");
+        writer.seal(commit)?;
+        Ok(kept)
+    });
+    match buried {
+        Ok(kept) => {
+            writer.last_commit = commit;
+            Ok(Some(kept))
+        }
+        Err(error) => {
+            writer.rollback()?;
+            // Another connection would find the disk as full.
+            if wal::is_disk_full(&error) { Ok(None) } else { Err(storage_failure(&error)) }
+        }
     }
-    writer.last_commit = commit;
-    Ok(())
+}
+
+fn bury_all(writer: &SqliteWriter, dead: &[Burial]) -> rusqlite::Result<usize> {
+    let mut kept = 0;
+    for burial in dead {
+        match bury_one(writer, burial) {
+            Ok(()) => kept += 1,
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::TooBig) => {
+                // One that was tried again keeps the error that it had.
+                kept += usize::from(!burial.is_new());
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(kept)
 }
 
 fn bury_one(writer: &SqliteWriter, burial: &Burial) -> rusqlite::Result<()> {

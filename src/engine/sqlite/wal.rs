@@ -235,7 +235,7 @@ fn commit_nothing(conn: &Connection) -> rusqlite::Result<()> {
     committed
 }
 
-fn is_disk_full(error: &rusqlite::Error) -> bool {
+pub(super) fn is_disk_full(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::DiskFull)
 }
 
