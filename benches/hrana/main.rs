@@ -1,0 +1,101 @@
+//! The daemon beside `sqld`, the libSQL server: the same small client, the same requests of the protocol Hrana 2 over HTTP,
+//! the same machine, in one run, round by round in turns.
+//!
+//! The daemon commits with `synchronous=FULL`: what is acknowledged is on the disk. sqld runs with `synchronous=NORMAL`,
+//! which cannot be set: it answers before anything is synced (not one `fsync` in 100 inserts, seen with strace). The
+//! comparison is in its favour by that.
+//!
+//! `cargo bench --bench hrana`; `BENCH_ROUNDS` (5) and `BENCH_SECONDS` (3) change it, `BENCH_SQLD` names another sqld and
+//! `BENCH_SQLD_ARGS` gives it arguments. The client, on one core, shares the machine with the server.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench says what is wrong by failing")]
+
+mod client;
+mod server;
+#[allow(dead_code, reason = "shared with benches that need more of it")]
+#[path = "../support/mod.rs"]
+mod support;
+mod work;
+
+use std::path::Path;
+use std::time::Duration;
+
+use server::{Kind, Server};
+use support::Spread;
+use work::{Done, Work};
+
+/// All rounds of one server at one kind of work.
+#[derive(Default)]
+struct Figures {
+    rates: Vec<f64>,
+    done: Done,
+}
+
+fn main() {
+    let length = support::Length::from_environment(5, 3.0);
+    let serious = std::env::args().any(|argument| argument == "--bench");
+    let directory = support::scratch_directory().unwrap();
+    let kinds: Vec<Kind> = [Some(Kind::Daemon), Kind::sqld(serious)].into_iter().flatten().collect();
+    if kinds.len() == 1 {
+        println!("skipped: sqld cannot be had, the daemon runs alone");
+    }
+    println!("{} rounds of {:?} in turns; a second, median (least to most)", length.rounds, length.part);
+    println!(
+        "| work | {} | {} | times | goal | SQLITE_BUSY | time-outs | other errors |",
+        "actix-sqlite", "sqld"
+    );
+    println!("|---|---|---|---|---|---|---|---|");
+    actix_rt::System::new().block_on(async {
+        for work in Work::ALL {
+            let mut figures: Vec<Figures> = kinds.iter().map(|_| Figures::default()).collect();
+            for round in 0..length.rounds {
+                // Each begins every other round.
+                let mut turn: Vec<usize> = (0..kinds.len()).collect();
+                turn.rotate_left(round % kinds.len());
+                for one in turn {
+                    let place = directory.path().join(format!("{work:?}-{round}-{}", kinds[one].name()));
+                    let done = measure(&kinds[one], work, length.part, &place).await;
+                    figures[one].rates.push(done.rate());
+                    figures[one].done += done;
+                }
+            }
+            row(work, &figures);
+        }
+    });
+}
+
+/// A part on a server and a file of its own, so that no part inherits what the one before left behind.
+async fn measure(kind: &Kind, work: Work, part: Duration, place: &Path) -> Done {
+    let server = Server::start(kind, place).await;
+    work.prepare(&server.address).await;
+    let done = work.run(&server.address, part).await;
+    drop(server);
+    // Not kept until the end: the files of all rounds would be many.
+    let _ = std::fs::remove_dir_all(place);
+    done
+}
+
+fn row(work: Work, figures: &[Figures]) {
+    let rates: Vec<Spread> =
+        figures.iter().map(|figures| Spread::of(figures.rates.iter().copied())).collect();
+    let rate = |one: usize| rates.get(one).map_or_else(|| "-".to_owned(), |spread| format!("{spread:.0}"));
+    let counts = |count: fn(&Done) -> usize| {
+        figures.iter().map(|figures| count(&figures.done).to_string()).collect::<Vec<_>>().join(" / ")
+    };
+    let (times, verdict) = match rates.as_slice() {
+        [ours, theirs] => {
+            let times = ours.median / theirs.median;
+            (format!("{times:.1}"), if times >= work.goal() { "reached" } else { "missed" })
+        }
+        _ => ("-".to_owned(), "not compared"),
+    };
+    println!(
+        "| {} | {} | {} | {times} | {} times: {verdict} | {} | {} | {} |",
+        work.name(),
+        rate(0),
+        rate(1),
+        work.goal(),
+        counts(|done| done.busy),
+        counts(|done| done.timed_out),
+        counts(|done| done.other),
+    );
+}
