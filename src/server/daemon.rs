@@ -196,9 +196,12 @@ impl Server {
             tracing::info!(%address, "listening");
         }
         let database = self.daemon.database.clone();
+        let expiring = self.daemon.clone();
+        let expiring = actix_rt::spawn(async move { expiring.hrana.keep_expiring().await });
         let end = wait_for_end(&database, &mut signals, &self.stopper).await;
         tracing::info!(end = ?end, "stopping");
-        let shutdown = match select(Box::pin(drain(&database, &handle)), Box::pin(signals.next())).await {
+        expiring.abort();
+        let shutdown = match select(Box::pin(drain(&self.daemon, &handle)), Box::pin(signals.next())).await {
             Either::Left((shutdown, _)) => shutdown,
             Either::Right((signal, _)) => return Err(ServeError::CutShort(signal)),
         };
@@ -259,9 +262,11 @@ async fn wait_for_end(database: &Database, signals: &mut Signals, stopper: &Stop
     }
 }
 
-/// The database first, so that whoever waits for it gets an answer; the connections close when all is answered.
-async fn drain(database: &Database, server: &ServerHandle) -> ShutdownReport {
-    let shutdown = database.shutdown().await;
+/// Transactions that only wait for their clients go first, then the database, so that whoever waits for it gets an answer;
+/// the connections close when all is answered.
+async fn drain(daemon: &Daemon, server: &ServerHandle) -> ShutdownReport {
+    daemon.hrana.close();
+    let shutdown = daemon.database.shutdown().await;
     server.stop(true).await;
     shutdown
 }
