@@ -37,18 +37,18 @@ struct Burials {
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Users {
-    /// Actors that have a connection, or are opening one.
+    /// Connections, those that are being opened included.
     connected: usize,
     /// Nobody tells an actor to open one any more.
     unsupervised: bool,
 }
 
-/// An actor's word that it has a connection; gone when the connection is.
-pub(crate) struct Connected<'a>(&'a watch::Sender<Users>);
+/// Somebody's word that there is a connection; gone when the connection is.
+pub(crate) struct Connected(Arc<Shared>);
 
-impl Drop for Connected<'_> {
+impl Drop for Connected {
     fn drop(&mut self) {
-        self.0.send_modify(|users| users.connected -= 1);
+        self.0.users.send_modify(|users| users.connected -= 1);
     }
 }
 
@@ -93,10 +93,10 @@ impl Shared {
         }
     }
 
-    /// To be held by an actor from before it opens a connection until after it has closed it.
-    pub(crate) fn connected(&self) -> Connected<'_> {
+    /// To be held from before a connection is opened until after it is closed.
+    pub(crate) fn connected(self: &Arc<Self>) -> Connected {
         self.users.send_modify(|users| users.connected += 1);
-        Connected(&self.users)
+        Connected(Arc::clone(self))
     }
 
     /// Said by the supervisor at its end, whatever ended it.

@@ -88,6 +88,8 @@ pub(crate) struct ReadRequest {
     pub(crate) statement: Statement,
     pub(crate) extent: Extent,
     pub(crate) is_own: bool,
+    /// Whether the declared types of the columns are wanted.
+    pub(crate) is_typed: bool,
 }
 
 /// How much of a result is wanted.

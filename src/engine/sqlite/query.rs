@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::authorizer::Trusted;
+use super::own::own;
 use super::prepare::prepare;
 use super::{bind, errors, own};
 use crate::engine::{ReadEngine, RowSink, Until};
 use crate::error::{ReadError, StatementError, StatementErrorKind as Kind};
-use crate::message::{Extent, ReadRequest};
+use crate::message::{Description, Extent, ReadRequest};
 use crate::stats::{self, Stats};
 
 /// How many instructions of SQLite's virtual machine pass between two looks at the clock.
@@ -160,6 +161,12 @@ impl SqliteReader {
         Ok(Self { conn, deadline, stats })
     }
 
+    /// Reads something, whatever it is: a transaction sees the file as it is at its first read.
+    fn look(&self) -> rusqlite::Result<()> {
+        let trusted = Trusted::begin();
+        own::prepare(&self.conn, own!("SELECT 1 FROM sqlite_schema LIMIT 1"), &trusted)?.exists([]).map(drop)
+    }
+
     fn rows(&self, request: &ReadRequest, until: Until<'_>, sink: &mut dyn RowSink) -> Result<(), ReadError> {
         let explain = |error: rusqlite::Error| errors::statement_error(&error);
         let trusted = request.is_own.then(Trusted::begin);
@@ -179,6 +186,9 @@ impl SqliteReader {
         while let Some(row) = found.next().map_err(explain)? {
             let columns = columns.get_or_insert_with(|| {
                 let names = bind::column_names(row.as_ref());
+                if request.is_typed {
+                    sink.typed_columns(bind::columns(row.as_ref()));
+                }
                 sink.columns(names.clone());
                 names
             });
@@ -191,6 +201,9 @@ impl SqliteReader {
         }
         drop(found);
         if columns.is_none() {
+            if request.is_typed {
+                sink.typed_columns(bind::columns(&prepared));
+            }
             sink.columns(bind::column_names(&prepared));
         }
         Ok(())
@@ -213,5 +226,24 @@ impl ReadEngine for SqliteReader {
             }
             _ => result,
         }
+    }
+
+    fn describe(&mut self, sql: &str) -> Result<Description, ReadError> {
+        // What is prepared is prepared against the schema as this connection knows it; whoever reads the file sees
+        // whether that is still so.
+        self.look().map_err(|error| errors::statement_error(&error))?;
+        Ok(bind::describe(&*prepare(&self.conn, sql)?))
+    }
+
+    fn hold(&mut self) -> Result<(), ReadError> {
+        let held = own::run(&self.conn, own!("BEGIN")).and_then(|()| self.look());
+        Ok(held.map_err(|error| errors::statement_error(&error))?)
+    }
+
+    fn release(&mut self) -> Result<(), ReadError> {
+        if self.conn.is_autocommit() {
+            return Ok(());
+        }
+        Ok(own::run(&self.conn, own!("ROLLBACK")).map_err(|error| errors::statement_error(&error))?)
     }
 }
