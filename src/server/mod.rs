@@ -44,7 +44,7 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::middleware::{Compress, Next, from_fn};
-use actix_web::{App, Error, web};
+use actix_web::{App, Error, guard, web};
 use tracing_actix_web::TracingLogger;
 use utoipa::OpenApi;
 use utoipa_actix_web::AppExt;
@@ -145,7 +145,9 @@ fn app(
 > {
     let (app, api) =
         App::new().into_utoipa_app().openapi(openapi::Api::openapi()).configure(routes).split_for_parts();
+    let websocket = web::resource("/").guard(guard::fn_guard(hrana::wants_upgrade)).to(hrana::connect);
     app.service(openapi::docs_file)
+        .service(websocket)
         .default_service(web::to(openapi::fallback))
         .app_data(web::Data::new(openapi::Document::new(&api)))
         .app_data(daemon)

@@ -12,6 +12,7 @@ mod proto;
 mod result;
 mod streams;
 mod value;
+mod ws;
 
 use std::sync::Arc;
 
@@ -19,9 +20,11 @@ use actix_web::Error;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::Next;
+use tokio::sync::watch;
 
 pub(super) use error::ProtocolError;
 pub(super) use http::{batch_1, cursor_3, execute, is_execute, pipeline_2, pipeline_3, version_2, version_3};
+pub(super) use ws::{connect, is_upgrade, wants_upgrade};
 
 use super::problem::Problem;
 use crate::settings::HranaSettings;
@@ -31,11 +34,14 @@ use streams::Streams;
 pub(super) struct Hrana {
     streams: Arc<Streams>,
     settings: HranaSettings,
+    /// Whether it is the end, for those who wait for something else.
+    closing: watch::Sender<bool>,
 }
 
 impl Hrana {
     pub(super) fn new(settings: &HranaSettings) -> Self {
-        Self { streams: Arc::new(Streams::new(settings)), settings: settings.clone() }
+        let streams = Arc::new(Streams::new(settings));
+        Self { streams, settings: settings.clone(), closing: watch::Sender::new(false) }
     }
 
     /// Drops streams that nobody asks for, for ever.
@@ -43,8 +49,13 @@ impl Hrana {
         self.streams.keep_expiring().await;
     }
 
+    fn closing(&self) -> watch::Receiver<bool> {
+        self.closing.subscribe()
+    }
+
     /// Drops all streams, for the end.
     pub(super) fn close(&self) {
+        self.closing.send_replace(true);
         self.streams.close();
     }
 }
