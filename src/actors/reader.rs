@@ -217,7 +217,7 @@ fn hold(shared: &Arc<Shared>, engine: &dyn Engine, spare: &mut Option<Held>) -> 
             Held::new(opened, connected)
         }
     };
-    held.engine.hold()?;
+    held.commit = held.engine.hold()?;
     Ok(held)
 }
 

@@ -13,7 +13,8 @@ use super::shared::Connected;
 use crate::engine::{ReadEngine, WriteOutcome};
 use crate::error::{ReadError, Refusal, WriteError};
 use crate::message::{
-    Burial, Column, Description, LeaseSeat, ReadRequest, Rows, StepResult, Task, Value, WriteRequest,
+    Burial, Column, CommitSeq, Description, LeaseSeat, ReadRequest, Rows, StepResult, Task, Value,
+    WriteRequest,
 };
 use crate::policy::{Lane, RefusedBecause};
 use crate::queue::Queued;
@@ -182,12 +183,14 @@ pub(crate) struct ReadTicket {
 /// A connection that sees the file as it was when somebody began to look at it. Readers run what is asked of it.
 pub(crate) struct Held {
     pub(crate) engine: Box<dyn ReadEngine + Send>,
+    /// The last COMMIT that it sees.
+    pub(crate) commit: CommitSeq,
     _connected: Connected,
 }
 
 impl Held {
     pub(crate) fn new(engine: Box<dyn ReadEngine + Send>, connected: Connected) -> Self {
-        Self { engine, _connected: connected }
+        Self { engine, commit: CommitSeq::default(), _connected: connected }
     }
 }
 

@@ -147,10 +147,10 @@ impl Database {
     /// # Errors
     /// [`ReadError`] if it fails before the first row.
     pub async fn query_stream(&self, query: impl Into<Query>) -> Result<RowStream, ReadError> {
-        self.stream(query.into(), false).await
+        self.stream(query.into(), None).await
     }
 
-    async fn stream(&self, query: Query, is_typed: bool) -> Result<RowStream, ReadError> {
+    async fn stream(&self, query: Query, session: Option<i64>) -> Result<RowStream, ReadError> {
         let deadline = self.read_deadline(&query);
         self.wait_for_commit(&query, deadline).await?;
         let (reply, stream) = RowStream::channel();
@@ -158,7 +158,7 @@ impl Database {
             statement: query.statement,
             extent: Extent::Unlimited,
             is_own: query.is_own,
-            is_typed,
+            session,
         };
         self.push_read(ReadTicket::new(request, reply, deadline, stream.presence()));
         stream.begin().await
@@ -181,6 +181,16 @@ impl Database {
             last = last.max(flush.outcome().await?.commit);
         }
         Ok(last)
+    }
+
+    /// Waits until all writes are committed that were sent before, by whomever; but not for long, and not behind somebody's
+    /// lease.
+    async fn settle(&self) {
+        /// Longer than a COMMIT takes on a slow disk.
+        const PATIENCE: Duration = Duration::from_millis(250);
+        if !self.inner.shared.is_settled() && !self.inner.shared.is_leased() {
+            let _ = in_time(Instant::now() + PATIENCE, self.flush()).await;
+        }
     }
 
     /// The number of the last COMMIT.
@@ -235,7 +245,7 @@ impl Database {
             statement: query.statement,
             extent: query.extent,
             is_own: query.is_own,
-            is_typed: false,
+            session: None,
         };
         // Lives as long as this future: a caller who drops it ends the query.
         let presence = Presence::default();

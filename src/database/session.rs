@@ -3,8 +3,9 @@
 //!
 //! Outside of a transaction a write goes into the group commit like any other, and a read to the readers. A program that
 //! begins and ends its own transactions is one write of a batch. A transaction that stays open between two requests is a
-//! lease on the writer, from its first statement on (`BEGIN IMMEDIATE`: from its beginning); one that says that it only
-//! reads is a snapshot, and keeps nobody waiting.
+//! lease on the writer from its first write on (`BEGIN IMMEDIATE`: from its beginning). Until then, and for as long as one
+//! lasts that says that it only reads, it is a snapshot, which keeps nobody waiting; to write after reading it must still be
+//! true what was read, as in SQLite.
 
 use std::sync::PoisonError;
 
@@ -20,6 +21,7 @@ use crate::message::{
     StepOutcomes, StepResult, Task, Value,
 };
 use crate::policy::{Lane, RefusedBecause};
+use crate::settings;
 
 /// Why something of a session failed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -51,8 +53,8 @@ pub(crate) struct Session {
     transaction: Transaction,
     /// Whether foreign keys are enforced in what it writes.
     foreign_keys: bool,
-    /// What `last_insert_rowid()` gives.
-    last_rowid: i64,
+    /// What it inserted last.
+    last_rowid: Option<i64>,
 }
 
 /// What a session has open.
@@ -63,7 +65,11 @@ enum Transaction {
         reads_only: bool,
     },
     Writing(Writing),
-    Reading(Snapshot),
+    Reading {
+        snapshot: Snapshot,
+        /// It may go on to write if nobody else did since.
+        may_write: bool,
+    },
 }
 
 struct Writing {
@@ -76,7 +82,7 @@ type Outcome = Result<StepResult, SessionError>;
 
 impl Session {
     pub(crate) fn new(database: Database) -> Self {
-        Self { database, transaction: Transaction::None, foreign_keys: true, last_rowid: 0 }
+        Self { database, transaction: Transaction::None, foreign_keys: true, last_rowid: None }
     }
 
     /// Whether no transaction is open.
@@ -146,17 +152,20 @@ impl Session {
         if is_ours {
             return Ok(Description { is_readonly, ..Description::default() });
         }
-        self.take_up().await?;
+        self.take_up(&Kind::Read).await?;
         match &mut self.transaction {
             Transaction::Writing(writing) => match writing.lease.describe(sql).await {
                 Ok(described) => Ok(described.map_err(WriteError::from)?),
                 Err(error) => Err(self.lost(error)),
             },
-            Transaction::Reading(snapshot) => {
+            Transaction::Reading { snapshot, .. } => {
                 let described = snapshot.describe(sql).await;
                 described.map_err(|error| self.unread(error))
             }
-            Transaction::None | Transaction::Begun { .. } => Ok(self.database.describe(sql).await?),
+            Transaction::None | Transaction::Begun { .. } => {
+                self.database.settle().await;
+                Ok(self.database.describe(sql).await?)
+            }
         }
     }
 
@@ -186,7 +195,7 @@ impl Session {
 
     /// What came of steps that the writer ran as one write; none if they are more than that.
     async fn submit(&mut self, steps: Vec<Step>) -> Result<Option<StepOutcomes>, WriteError> {
-        let (program, ended) = Program::new(steps, self.last_rowid);
+        let (program, ended) = Program::new(steps, self.last_rowid.unwrap_or(0));
         let overflow = self.database.inner.settings.queue.overflow;
         let pending =
             self.database.push_write(Task::Program(program).into(), Lane::Interactive, None, overflow);
@@ -194,10 +203,9 @@ impl Session {
         let ended = ended.lock().unwrap_or_else(PoisonError::into_inner).take();
         match (committed, ended) {
             (Ok(_), Some(ProgramEnd::Done(outcomes))) => {
-                for result in outcomes.iter().flatten().flatten() {
-                    self.last_rowid = result.last_insert_rowid.unwrap_or(self.last_rowid);
-                }
-                Ok(Some(outcomes))
+                let mut noted = |result| self.noted(result, true);
+                let outcome = |result: Option<Result<_, _>>| result.map(|result| result.map(&mut noted));
+                Ok(Some(outcomes.into_iter().map(outcome).collect()))
             }
             // Only now: a program that was run again, and ended otherwise, has left that.
             (_, Some(ProgramEnd::NeedsLease)) => Ok(None),
@@ -208,12 +216,20 @@ impl Session {
 
     async fn run_step_by_step(&mut self, steps: Vec<Step>) -> StepOutcomes<SessionError> {
         let only_reads = is_reading_transaction(&steps);
+        let mut room = settings::bytes(self.database.inner.settings.readers.max_result_bytes);
         let mut outcomes = StepOutcomes::with_capacity(steps.len());
         for mut step in steps {
             let is_autocommit = self.is_autocommit();
             let runs =
                 step.condition.take().is_none_or(|condition| condition.holds(&outcomes, is_autocommit));
-            let outcome = if runs { Some(self.step(step).await) } else { None };
+            let outcome = match (runs, room) {
+                (false, _) => None,
+                (true, 0) => Some(Err(no_room())),
+                (true, _) => Some(self.step(step).await),
+            };
+            if let Some(Ok(result)) = &outcome {
+                room = room.saturating_sub(result.size());
+            }
             if let (true, Transaction::Begun { reads_only }) = (only_reads, &mut self.transaction) {
                 *reads_only = true;
             }
@@ -233,7 +249,7 @@ impl Session {
             }
             Kind::Pragma { name, value } => self.pragma(&name, value.as_deref(), step).await,
             _ if !self.is_autocommit() => self.step_in_transaction(step).await,
-            Kind::Read if !asks_for_rowid(&step.statement.sql) => self.read(step).await,
+            Kind::Read => self.read(step).await,
             Kind::Unclear => match self.read(step.clone()).await {
                 Err(SessionError::Read(ReadError::Statement(error)))
                     if error.kind == StatementErrorKind::NotReadOnly =>
@@ -242,7 +258,7 @@ impl Session {
                 }
                 outcome => outcome,
             },
-            Kind::Read | Kind::Other => self.write(step).await,
+            Kind::Other => self.write(step).await,
         }
     }
 
@@ -260,7 +276,7 @@ impl Session {
 
     async fn lease(&self, outermost: Option<Vec<String>>) -> Result<Transaction, SessionError> {
         let wait = self.database.inner.settings.writer.lease_wait;
-        let terms = LeaseTerms { foreign_keys: self.foreign_keys, last_rowid: self.last_rowid };
+        let terms = LeaseTerms { foreign_keys: self.foreign_keys, last_rowid: self.last_rowid.unwrap_or(0) };
         match self.database.lease_on(BeginLease::new().timeout(wait), terms).await {
             Ok(lease) => Ok(Transaction::Writing(Writing { lease, outermost })),
             Err(WriteError::Refused(refusal)) if refusal.because == RefusedBecause::DeadlinePassed => {
@@ -270,30 +286,63 @@ impl Session {
         }
     }
 
-    /// What was begun and had nothing to do yet gets its turn.
-    async fn take_up(&mut self) -> Result<(), SessionError> {
-        let Transaction::Begun { reads_only } = self.transaction else { return Ok(()) };
-        let writer = &self.database.inner.settings.writer;
-        // Whatever becomes of it, it is not begun any more.
-        self.transaction = Transaction::None;
-        self.transaction = if reads_only {
-            match self.database.snapshot(writer.lease_wait, writer.lease_timeout).await {
-                Ok(snapshot) => Transaction::Reading(snapshot),
-                Err(ReadError::Refused(refusal)) if refusal.because == RefusedBecause::DeadlinePassed => {
-                    return Err(SessionError::TransactionBusy);
-                }
-                Err(error) => return Err(error.into()),
-            }
-        } else {
-            self.lease(None).await?
+    /// Brings an open transaction to where a statement of this kind can be run.
+    async fn take_up(&mut self, kind: &Kind) -> Result<(), SessionError> {
+        let reads = match kind {
+            Kind::Read | Kind::Unclear => true,
+            Kind::Pragma { name, value } => !matches!(
+                (name.as_str(), value),
+                ("user_version" | "application_id", Some(_)) | ("optimize", _)
+            ),
+            _ => false,
         };
+        match &self.transaction {
+            Transaction::Begun { reads_only } if reads || *reads_only => {
+                let may_write = !reads_only;
+                // Whatever becomes of it, it is not begun any more.
+                self.transaction = Transaction::None;
+                let writer = &self.database.inner.settings.writer;
+                let snapshot = self.database.snapshot(writer.lease_wait, writer.lease_timeout).await;
+                let snapshot = snapshot.map_err(|error| match error {
+                    ReadError::Refused(refusal) if refusal.because == RefusedBecause::DeadlinePassed => {
+                        SessionError::TransactionBusy
+                    }
+                    error => error.into(),
+                })?;
+                self.transaction = Transaction::Reading { snapshot, may_write };
+            }
+            Transaction::Begun { .. } => {
+                self.transaction = Transaction::None;
+                self.transaction = self.lease(None).await?;
+            }
+            Transaction::Reading { may_write: true, .. } if !reads => self.begin_to_write().await?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A transaction that has read wants to write: it has to be the next one after what it saw.
+    async fn begin_to_write(&mut self) -> Result<(), SessionError> {
+        let leased = self.lease(None).await?;
+        if let Transaction::Reading { snapshot, .. } = &self.transaction
+            && snapshot.commit != self.database.last_commit()
+        {
+            let message = "others have written since this transaction read; roll it back and begin again, with BEGIN IMMEDIATE if it is to write";
+            let error = StatementError {
+                kind: StatementErrorKind::Sqlite,
+                message: message.into(),
+                sqlite_code: Some(rusqlite::ffi::SQLITE_BUSY_SNAPSHOT),
+            };
+            return Err(WriteError::from(error).into());
+        }
+        self.transaction = leased;
         Ok(())
     }
 
     async fn commit(&mut self) -> Outcome {
         match std::mem::replace(&mut self.transaction, Transaction::None) {
             Transaction::None => return Err(misplaced("cannot commit - no transaction is active")),
-            Transaction::Begun { .. } | Transaction::Reading(_) => {}
+            Transaction::Begun { .. } | Transaction::Reading { .. } => {}
             Transaction::Writing(Writing { lease, outermost }) => match lease.wish_to_commit().await {
                 Ok(Wish::Committed(_)) => {}
                 Ok(Wish::Refused(lease, error)) => {
@@ -309,7 +358,7 @@ impl Session {
     async fn rollback(&mut self) -> Outcome {
         match std::mem::replace(&mut self.transaction, Transaction::None) {
             Transaction::None => return Err(misplaced("cannot rollback - no transaction is active")),
-            Transaction::Begun { .. } | Transaction::Reading(_) => {}
+            Transaction::Begun { .. } | Transaction::Reading { .. } => {}
             Transaction::Writing(writing) => writing.lease.rollback().await,
         }
         Ok(StepResult::default())
@@ -375,30 +424,43 @@ impl Session {
     }
 
     async fn step_in_transaction(&mut self, step: Step) -> Outcome {
-        self.take_up().await?;
-        let result = match &mut self.transaction {
-            Transaction::Writing(writing) => match writing.lease.step(step.statement).await {
-                Ok(stepped) => {
-                    if stepped.is_over {
-                        self.transaction = Transaction::None;
-                    }
-                    stepped.result.map_err(WriteError::from)?
+        let kind = script::kind(&step.statement.sql);
+        self.take_up(&kind).await?;
+        if let Transaction::Reading { snapshot, may_write } = &mut self.transaction {
+            let may_write = *may_write;
+            match snapshot.read(step.statement.clone(), self.last_rowid.unwrap_or(0)).await {
+                Ok(found) => return Ok(self.noted(found, step.wants_rows)),
+                // A WITH, most likely.
+                Err(SnapshotError::Read(ReadError::Statement(error)))
+                    if may_write && error.kind == StatementErrorKind::NotReadOnly =>
+                {
+                    self.begin_to_write().await?;
                 }
-                Err(error) => return Err(self.lost(error)),
-            },
-            Transaction::Reading(snapshot) => {
-                let found = snapshot.read(step.statement).await;
-                found.map_err(|error| self.unread(error))?
+                Err(error) => return Err(self.unread(error)),
             }
-            Transaction::None | Transaction::Begun { .. } => {
-                return Err(misplaced("no transaction is active"));
+        }
+        self.step_leased(step).await
+    }
+
+    async fn step_leased(&mut self, step: Step) -> Outcome {
+        let Transaction::Writing(writing) = &mut self.transaction else {
+            return Err(misplaced("no transaction is active"));
+        };
+        let result = match writing.lease.step(step.statement).await {
+            Ok(stepped) => {
+                if stepped.is_over {
+                    self.transaction = Transaction::None;
+                }
+                stepped.result.map_err(WriteError::from)?
             }
+            Err(error) => return Err(self.lost(error)),
         };
         Ok(self.noted(result, step.wants_rows))
     }
 
     async fn read(&mut self, Step { statement, wants_rows, .. }: Step) -> Outcome {
-        let found = self.database.read_typed(statement).await?;
+        self.database.settle().await;
+        let found = self.database.read_typed(statement, self.last_rowid.unwrap_or(0)).await?;
         Ok(self.noted(found, wants_rows))
     }
 
@@ -433,7 +495,9 @@ impl Session {
         events: &mpsc::Sender<Event>,
     ) -> Result<StepResult, SessionError> {
         let told = async {
-            let mut rows = self.database.stream(Query::new(step.statement), true).await?;
+            self.database.settle().await;
+            let mut rows =
+                self.database.stream(Query::new(step.statement), Some(self.last_rowid.unwrap_or(0))).await?;
             // Nobody there: the sender is asked for that.
             let _ = events.send(Event::Begin { step: place, columns: rows.take_types() }).await;
             while let Some(piece) = rows.next().await {
@@ -447,15 +511,17 @@ impl Session {
         };
         let told = told.await.map_err(SessionError::from);
         let end = match &told {
-            Ok(()) => Event::End { rows_affected: 0, last_insert_rowid: None },
+            Ok(()) => Event::End { rows_affected: 0, last_insert_rowid: self.last_rowid },
             Err(error) => Event::Failed { step: place, error: error.clone() },
         };
         let _ = events.send(end).await;
         told.map(|()| StepResult::default())
     }
 
+    /// The rowid of a result is that of the session, as on a connection of one's own.
     fn noted(&mut self, mut result: StepResult, wants_rows: bool) -> StepResult {
-        self.last_rowid = result.last_insert_rowid.unwrap_or(self.last_rowid);
+        self.last_rowid = result.last_insert_rowid.or(self.last_rowid);
+        result.last_insert_rowid = self.last_rowid;
         if !wants_rows {
             result.rows.clear();
         }
@@ -521,7 +587,7 @@ fn is_for_the_writer(steps: &[Step]) -> bool {
             Kind::Begin(_) => begins = true,
             Kind::Commit | Kind::Rollback => ends = true,
             Kind::Savepoint(_) if !begins => return false,
-            Kind::Read if !asks_for_rowid(&step.statement.sql) => {}
+            Kind::Read => {}
             _ => writes = true,
         }
     }
@@ -553,16 +619,15 @@ fn is_reading_transaction(steps: &[Step]) -> bool {
         })
 }
 
-/// `last_insert_rowid()` is known where statements of the session insert: on the writer.
-fn asks_for_rowid(sql: &str) -> bool {
-    const NAME: &[u8] = b"last_insert_rowid";
-    sql.as_bytes().windows(NAME.len()).any(|window| window.eq_ignore_ascii_case(NAME))
-}
-
 /// As SQLite reads it: whatever is not one of these is off.
 fn is_true(value: &str) -> bool {
     ["on", "yes", "true"].iter().any(|word| value.eq_ignore_ascii_case(word))
         || value.parse::<i64>().is_ok_and(|number| number != 0)
+}
+
+fn no_room() -> SessionError {
+    let message = "it was not run: the results of those before it are as large as they may be together (readers.max_result_bytes)";
+    ReadError::from(StatementError::new(StatementErrorKind::ResultTooLarge, message)).into()
 }
 
 fn single(name: &str, value: i64) -> StepResult {

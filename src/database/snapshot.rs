@@ -2,6 +2,7 @@
 //! a connection that the readers run queries on; no reader is kept by it, only the write-ahead log from there on, and so
 //! it is bounded in time.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use tokio::task::AbortHandle;
 use super::{Database, answered, in_time};
 use crate::actors::ticket::{Held, Presence, ReadReply, ReadTicket};
 use crate::error::{ReadError, Refusal};
-use crate::message::{Description, Extent, Query, ReadRequest, Statement, StepResult};
+use crate::message::{CommitSeq, Description, Extent, Query, ReadRequest, Statement, StepResult};
 use crate::policy::{Overflow, RefusedBecause};
 
 /// Why a snapshot has no answer.
@@ -27,6 +28,8 @@ pub(super) struct Snapshot {
     database: Database,
     /// None while a query runs on it, and after its time.
     held: Arc<Mutex<Option<Held>>>,
+    /// The last COMMIT that it shows.
+    pub(super) commit: CommitSeq,
     until: Instant,
     end: Option<AbortHandle>,
     _permit: Option<OwnedSemaphorePermit>,
@@ -41,30 +44,44 @@ impl Database {
         let (reply, held) = oneshot::channel();
         let presence = Presence::default();
         self.push_read(ReadTicket::new(
-            request(Statement::new("")),
+            request(Statement::new(""), 0),
             ReadReply::Hold(reply),
             deadline,
             &presence,
         ));
-        let held = Arc::new(Mutex::new(Some(answered(held, deadline).await?)));
+        let held = answered(held, deadline).await?;
+        let commit = held.commit;
+        let held = Arc::new(Mutex::new(Some(held)));
         let until = Instant::now() + longest;
         let forgotten = Arc::clone(&held);
         let end = tokio::runtime::Handle::try_current().ok().map(|runtime| {
+            let mut news = self.inner.shared.health.subscribe();
             let end = async move {
-                tokio::time::sleep_until(until.into()).await;
+                // Nor does it keep the file open at the end of the database.
+                let closing = pin!(news.wait_for(|health| health.state.is_closing()));
+                let _ = tokio::time::timeout_at(until.into(), closing).await;
                 take(&forgotten);
             };
             runtime.spawn(end).abort_handle()
         });
-        Ok(Snapshot { database: self.clone(), held, until, end, _permit: permit })
+        Ok(Snapshot { database: self.clone(), held, commit, until, end, _permit: permit })
     }
 
-    /// Runs one statement that reads, for its rows and the types of their columns.
-    pub(super) async fn read_typed(&self, statement: Statement) -> Result<StepResult, ReadError> {
+    /// Runs one statement that reads, of a session that inserted this rowid last.
+    pub(super) async fn read_typed(
+        &self,
+        statement: Statement,
+        last_rowid: i64,
+    ) -> Result<StepResult, ReadError> {
         let deadline = self.read_deadline(&Query::new(""));
         let (reply, found) = oneshot::channel();
         let presence = Presence::default();
-        self.push_read(ReadTicket::new(request(statement), ReadReply::Typed(reply), deadline, &presence));
+        self.push_read(ReadTicket::new(
+            request(statement, last_rowid),
+            ReadReply::Typed(reply),
+            deadline,
+            &presence,
+        ));
         answered(found, deadline).await
     }
 
@@ -73,14 +90,14 @@ impl Database {
         let deadline = self.read_deadline(&Query::new(""));
         let (reply, found) = oneshot::channel();
         let presence = Presence::default();
-        let request = request(Statement::new(sql));
+        let request = request(Statement::new(sql), 0);
         self.push_read(ReadTicket::new(request, ReadReply::Description(reply), deadline, &presence));
         answered(found, deadline).await
     }
 }
 
-fn request(statement: Statement) -> ReadRequest {
-    ReadRequest { statement, extent: Extent::Limited, is_own: false, is_typed: true }
+fn request(statement: Statement, last_rowid: i64) -> ReadRequest {
+    ReadRequest { statement, extent: Extent::Limited, is_own: false, session: Some(last_rowid) }
 }
 
 fn take(held: &Mutex<Option<Held>>) -> Option<Held> {
@@ -89,18 +106,22 @@ fn take(held: &Mutex<Option<Held>>) -> Option<Held> {
 
 impl Snapshot {
     /// Runs one statement that reads.
-    pub(super) async fn read(&mut self, statement: Statement) -> Result<StepResult, SnapshotError> {
-        self.ask(statement, ReadReply::Typed).await
+    pub(super) async fn read(
+        &mut self,
+        statement: Statement,
+        last_rowid: i64,
+    ) -> Result<StepResult, SnapshotError> {
+        self.ask(request(statement, last_rowid), ReadReply::Typed).await
     }
 
     /// Says what a statement is, in the schema as it was.
     pub(super) async fn describe(&mut self, sql: String) -> Result<Description, SnapshotError> {
-        self.ask(Statement::new(sql), ReadReply::Description).await
+        self.ask(request(Statement::new(sql), 0), ReadReply::Description).await
     }
 
     async fn ask<T>(
         &mut self,
-        statement: Statement,
+        request: ReadRequest,
         reply: impl FnOnce(oneshot::Sender<Result<T, ReadError>>) -> ReadReply,
     ) -> Result<T, SnapshotError> {
         let Some(held) = take(&self.held) else { return Err(SnapshotError::Expired) };
@@ -108,7 +129,7 @@ impl Snapshot {
         let (sender, found) = oneshot::channel();
         let (give_back, mut returned) = oneshot::channel();
         let presence = Presence::default();
-        let ticket = ReadTicket::new(request(statement), reply(sender), deadline, &presence);
+        let ticket = ReadTicket::new(request, reply(sender), deadline, &presence);
         self.database.push_read(ticket.on(held, give_back));
         let answer = answered(found, deadline).await;
         let is_over = Instant::now() >= self.until;
@@ -128,7 +149,8 @@ impl Drop for Snapshot {
         self.end.take().into_iter().for_each(|end| end.abort());
         let Some(held) = take(&self.held) else { return };
         let presence = Presence::default();
-        let ticket = ReadTicket::new(request(Statement::new("")), ReadReply::Release, self.until, &presence);
+        let ticket =
+            ReadTicket::new(request(Statement::new(""), 0), ReadReply::Release, self.until, &presence);
         let (give_back, _) = oneshot::channel();
         // A reader keeps it for the next one; if there is no room in the queue, it is closed here and now.
         let _ = self.database.inner.shared.reads.push(ticket.on(held, give_back), Overflow::Reject);

@@ -66,8 +66,8 @@ pub(crate) trait ReadEngine {
     /// Says what a statement is, without running it.
     fn describe(&mut self, sql: &str) -> Result<Description, ReadError>;
 
-    /// From now on all queries see the file as it is now, until [`ReadEngine::release`].
-    fn hold(&mut self) -> Result<(), ReadError>;
+    /// From now on all queries see the file as it is now, until [`ReadEngine::release`]. Says which COMMIT was the last.
+    fn hold(&mut self) -> Result<CommitSeq, ReadError>;
 
     /// Queries see what is new again.
     fn release(&mut self) -> Result<(), ReadError>;

@@ -198,10 +198,13 @@ fn code(error: &SessionError) -> i32 {
     })
 }
 
-fn answer(outcome: Outcome) -> Answer {
-    outcome
-        .map(|result| (result.rows, result.rows_affected, result.last_insert_rowid))
-        .map_err(|error| code(&error))
+/// The rowid is told of every statement; what is compared is that of one that inserts.
+fn answer(sql: &str, outcome: Outcome) -> Answer {
+    let compared = |result: StepResult| {
+        let inserts = sql.contains("INSERT") && result.rows_affected > 0;
+        (result.rows, result.rows_affected, result.last_insert_rowid.filter(|_| inserts))
+    };
+    outcome.map(compared).map_err(|error| code(&error))
 }
 
 struct Pair {
@@ -229,7 +232,7 @@ impl Pair {
     async fn ask(&mut self, request: Request) -> Result<(), TestCaseError> {
         match request {
             Request::Execute(sql) => {
-                let ours = answer(self.session.execute(sql.into()).await);
+                let ours = answer(sql, self.session.execute(sql.into()).await);
                 prop_assert_eq!(ours, self.plain.execute(sql), "{}", sql);
             }
             Request::Batch(steps) => {
@@ -239,7 +242,11 @@ impl Pair {
                     wants_rows: true,
                 };
                 let ours = self.session.run(steps.iter().map(step).collect()).await;
-                let ours: Vec<_> = ours.into_iter().map(|outcome| outcome.map(answer)).collect();
+                let ours: Vec<_> = steps
+                    .iter()
+                    .zip(ours)
+                    .map(|((sql, _), outcome)| outcome.map(|outcome| answer(sql, outcome)))
+                    .collect();
                 prop_assert_eq!(ours, self.plain.batch(&steps), "{:?}", steps);
             }
             Request::Sequence(texts) => {
@@ -313,5 +320,274 @@ fn last_insert_rowid_is_that_of_the_session_wherever_its_statements_run() {
         session.execute("COMMIT".into()).await.unwrap();
         assert_eq!(rows(session.execute(rowid.into()).await), [[42.into()]]);
         assert_eq!(rows(other.execute(rowid.into()).await), [[7.into()]]);
+    });
+}
+
+/// A database with one table `t (n)`.
+struct Place {
+    database: Database,
+    _directory: TempDir,
+}
+
+impl Place {
+    async fn open(change: impl FnOnce(&mut Settings)) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut settings = Settings::for_file(directory.path().join("test.db"));
+        change(&mut settings);
+        let database = Database::open(settings).await.unwrap();
+        database.execute("CREATE TABLE t (n INTEGER PRIMARY KEY)").await.unwrap();
+        Self { database, _directory: directory }
+    }
+
+    fn session(&self) -> Session {
+        Session::new(self.database.clone())
+    }
+
+    async fn stored(&self) -> Vec<i64> {
+        self.database.query_as("SELECT n FROM t ORDER BY n").await.unwrap()
+    }
+}
+
+fn run<F: Future>(test: F) -> F::Output {
+    actix_rt::System::new().block_on(test)
+}
+
+impl Session {
+    async fn ok(&mut self, sql: &str) -> StepResult {
+        self.execute(sql.to_owned().into()).await.unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    async fn err(&mut self, sql: &str) -> SessionError {
+        self.execute(sql.to_owned().into()).await.expect_err(sql)
+    }
+
+    async fn count(&mut self) -> i64 {
+        self.ok("SELECT count(*) FROM t").await.rows[0][0].as_i64().unwrap()
+    }
+}
+
+fn steps(texts: &[&'static str]) -> Vec<Step> {
+    texts.iter().map(|sql| Step::of((*sql).into())).collect()
+}
+
+#[test]
+fn a_transaction_that_has_read_writes_only_if_nobody_else_has() {
+    run(async {
+        let place = Place::open(|_| {}).await;
+        let (mut one, mut other) = (place.session(), place.session());
+        one.ok("BEGIN").await;
+        other.ok("BEGIN").await;
+        assert_eq!((one.count().await, other.count().await), (0, 0));
+        other.ok("INSERT INTO t VALUES (1)").await;
+        assert_eq!(
+            (one.count().await, other.count().await),
+            (0, 1),
+            "the one reads beside the other's lease"
+        );
+        other.ok("COMMIT").await;
+        assert_eq!(one.count().await, 0, "it sees what it saw before");
+        assert_eq!(code(&one.err("INSERT INTO t VALUES (2)").await), rusqlite::ffi::SQLITE_BUSY_SNAPSHOT);
+        assert!(!one.is_autocommit());
+        one.ok("ROLLBACK").await;
+        one.ok("BEGIN").await;
+        assert_eq!(one.count().await, 1);
+        one.ok("INSERT INTO t VALUES (2)").await;
+        one.ok("COMMIT").await;
+        assert_eq!(place.stored().await, [1, 2]);
+    });
+}
+
+#[test]
+fn a_transaction_that_only_reads_keeps_its_view_and_writes_nothing() {
+    run(async {
+        let place = Place::open(|_| {}).await;
+        let (mut reading, mut writing) = (place.session(), place.session());
+        reading.ok("BEGIN TRANSACTION READONLY").await;
+        assert_eq!(reading.count().await, 0);
+        writing.ok("INSERT INTO t VALUES (1)").await;
+        assert_eq!((reading.count().await, writing.count().await), (0, 1));
+        for write in [
+            "INSERT INTO t VALUES (2)",
+            "WITH a AS (SELECT 2) INSERT INTO t SELECT * FROM a",
+            "PRAGMA user_version = 3",
+        ] {
+            reading.err(write).await;
+            assert!(!reading.is_autocommit(), "{write}");
+        }
+        assert_eq!(code(&reading.err("DELETE FROM t").await), rusqlite::ffi::SQLITE_READONLY);
+        reading.ok("COMMIT").await;
+        assert_eq!(reading.count().await, 1);
+        assert_eq!(place.database.status().writer.leases, 0);
+    });
+}
+
+#[test]
+fn connections_of_snapshots_are_used_again_and_all_closed_at_the_end() {
+    run(async {
+        let place = Place::open(|settings| {
+            settings.readers.threads = 1;
+            settings.readers.max_snapshots = 2.try_into().unwrap();
+            settings.writer.lease_wait = Duration::from_millis(20);
+        })
+        .await;
+        let mut sessions = [place.session(), place.session(), place.session()];
+        for session in &mut sessions {
+            session.ok("BEGIN TRANSACTION READONLY").await;
+        }
+        let [one, two, three] = &mut sessions;
+        assert_eq!((one.count().await, two.count().await), (0, 0));
+        assert!(matches!(three.err("SELECT 1").await, SessionError::TransactionBusy));
+        assert!(three.is_autocommit());
+        for _ in 0..100 {
+            one.ok("COMMIT").await;
+            one.ok("BEGIN TRANSACTION READONLY").await;
+            one.count().await;
+        }
+        // Two of them are still looking.
+        assert!(place.database.shutdown().await.closed);
+        drop(sessions);
+    });
+}
+
+#[test]
+fn a_transaction_that_lasts_too_long_is_rolled_back_and_others_go_on() {
+    run(async {
+        let place = Place::open(|settings| settings.writer.lease_timeout = Duration::from_millis(50)).await;
+        let (mut slow, mut other) = (place.session(), place.session());
+        for begin in ["BEGIN IMMEDIATE", "BEGIN"] {
+            slow.ok(begin).await;
+            slow.ok("INSERT INTO t VALUES (1)").await;
+            other.ok("INSERT INTO t VALUES (2) ON CONFLICT DO NOTHING").await;
+            assert!(matches!(slow.err("INSERT INTO t VALUES (3)").await, SessionError::TransactionTimeout));
+            assert!(slow.is_autocommit());
+            assert_eq!(place.stored().await, [2]);
+        }
+        slow.ok("BEGIN TRANSACTION READONLY").await;
+        slow.count().await;
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        assert!(matches!(slow.err("SELECT 1").await, SessionError::TransactionTimeout));
+        assert_eq!(slow.count().await, 1);
+    });
+}
+
+#[test]
+fn a_session_that_is_gone_leaves_nothing_and_keeps_nobody() {
+    run(async {
+        let place = Place::open(|settings| settings.writer.lease_timeout = Duration::from_mins(1)).await;
+        let mut gone = place.session();
+        gone.ok("BEGIN IMMEDIATE").await;
+        gone.ok("INSERT INTO t VALUES (1)").await;
+        let mut waiting = place.session();
+        let (second, ()) =
+            futures_util::future::join(waiting.execute("INSERT INTO t VALUES (2)".into()), async {
+                drop(gone)
+            })
+            .await;
+        second.unwrap();
+        assert_eq!(place.stored().await, [2]);
+    });
+}
+
+#[test]
+fn transactions_sent_whole_share_commits_and_take_no_lease() {
+    run(async {
+        let place = Place::open(|_| {}).await;
+        let before = place.database.status().writer;
+        let mut sessions: Vec<_> = (0..64).map(|_| place.session()).collect();
+        let all = sessions.iter_mut().enumerate().map(|(n, session)| {
+            let texts = [
+                "BEGIN IMMEDIATE",
+                "INSERT INTO t SELECT coalesce(max(n), 0) + 1 FROM t",
+                "SELECT count(*) FROM t",
+                if n % 4 == 3 { "ROLLBACK" } else { "COMMIT" },
+            ];
+            session.run(steps(&texts))
+        });
+        for outcomes in futures_util::future::join_all(all).await {
+            assert!(outcomes.iter().flatten().all(Result::is_ok), "{outcomes:?}");
+        }
+        let after = place.database.status().writer;
+        assert_eq!(place.stored().await, (1..=48).collect::<Vec<_>>());
+        assert_eq!(after.leases, 0);
+        assert!(
+            after.commits - before.commits < 32,
+            "{} commits for 64 transactions",
+            after.commits - before.commits
+        );
+    });
+}
+
+#[test]
+fn a_program_that_leaves_its_transaction_open_goes_on_in_a_lease() {
+    run(async {
+        let place = Place::open(|_| {}).await;
+        let mut session = place.session();
+        // That it is left open shows only when its COMMIT is passed over.
+        let mut program = steps(&["BEGIN", "INSERT INTO t VALUES (1) RETURNING n", "COMMIT"]);
+        program[2].condition = Some(Condition::Error(1));
+        let outcomes = session.run(program).await;
+        assert_eq!(outcomes[1].as_ref().unwrap().as_ref().unwrap().rows, [[1.into()]]);
+        assert!(outcomes[2].is_none());
+        assert!(!session.is_autocommit());
+        assert_eq!((session.count().await, place.stored().await.len()), (1, 0));
+        session.ok("COMMIT").await;
+        assert_eq!((place.stored().await, place.database.status().writer.leases), (vec![1], 1));
+    });
+}
+
+#[test]
+fn foreign_keys_are_off_for_the_session_that_said_so_and_nobody_else() {
+    run(async {
+        let place = Place::open(|_| {}).await;
+        let (mut off, mut on) = (place.session(), place.session());
+        off.ok("CREATE TABLE child (parent INTEGER REFERENCES t)").await;
+        let program =
+            ["PRAGMA foreign_keys = off", "BEGIN DEFERRED", "INSERT INTO child VALUES (1)", "COMMIT"];
+        assert!(off.run(steps(&program)).await.iter().flatten().all(Result::is_ok));
+        off.ok("INSERT INTO child VALUES (2)").await;
+        on.err("INSERT INTO child VALUES (3)").await;
+        place.database.execute("INSERT INTO child VALUES (4)").await.unwrap_err();
+        off.ok("PRAGMA foreign_keys = on").await;
+        off.err("INSERT INTO child VALUES (5)").await;
+        assert_eq!(
+            place.database.query_as::<i64>("SELECT parent FROM child ORDER BY 1").await.unwrap(),
+            [1, 2]
+        );
+    });
+}
+
+#[test]
+fn a_read_sees_what_was_sent_before_it_and_is_not_acknowledged_yet() {
+    run(async {
+        let place = Place::open(|_| {}).await;
+        for n in 0..50 {
+            let (mut writing, mut reading) = (place.session(), place.session());
+            let insert = Statement::new("INSERT INTO t VALUES (?1)").params([n]);
+            let (written, seen) = futures_util::future::join(writing.execute(insert), reading.count()).await;
+            written.unwrap();
+            assert_eq!(seen, i64::from(n) + 1);
+        }
+    });
+}
+
+#[test]
+fn what_a_program_returns_is_bounded() {
+    run(async {
+        let place = Place::open(|settings| settings.writer.max_rows = 10.try_into().unwrap()).await;
+        let mut session = place.session();
+        let many = "INSERT INTO t SELECT value FROM json_each('[1,2,3,4,5,6,7,8,9,10,11]') RETURNING n";
+        let outcomes = session.run(steps(&["BEGIN", many, "COMMIT"])).await;
+        let error = outcomes[1].as_ref().unwrap().as_ref().unwrap_err();
+        assert!(error.to_string().contains("writer.max_rows"), "{error}");
+        let unwanted = Step { wants_rows: false, ..Step::of(many.into()) };
+        assert!(
+            session
+                .run(vec![Step::of("BEGIN".into()), unwanted, Step::of("COMMIT".into())])
+                .await
+                .iter()
+                .flatten()
+                .all(Result::is_ok)
+        );
+        assert_eq!(place.stored().await.len(), 11);
     });
 }

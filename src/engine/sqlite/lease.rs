@@ -91,7 +91,7 @@ impl SqliteWriter {
             return self.control(statement, until);
         }
         let mut prepared = prepare::prepare(&self.conn, &statement.sql)?;
-        self.step_typed(&mut prepared, statement, until, true)
+        self.step_in_transaction(&mut prepared, statement, until, true)
     }
 
     /// Runs what only a transaction of the caller's own may have.

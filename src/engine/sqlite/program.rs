@@ -162,11 +162,16 @@ impl<'a> Run<'a, '_> {
     }
 
     fn run(&mut self, step: &'a Step) -> Result<StepResult, StatementError> {
+        // Before it is run: afterwards it would have to be undone.
+        self.writer.limits.check_bytes(self.bytes)?;
         let until = self.deadline();
         let prepared = self.at_hand.prepare(&step.statement.sql)?;
-        let result = self.writer.step_typed(prepared, &step.statement, until, step.wants_rows)?;
+        let result = if self.is_open {
+            self.writer.step_in_transaction(prepared, &step.statement, until, step.wants_rows)?
+        } else {
+            self.writer.step_typed(prepared, &step.statement, until, step.wants_rows)?
+        };
         self.bytes += result.size();
-        self.writer.limits.check_bytes(self.bytes)?;
         Ok(result)
     }
 

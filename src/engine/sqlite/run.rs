@@ -234,6 +234,33 @@ impl SqliteWriter {
         })
     }
 
+    /// The same in a transaction of the caller's own, which goes on if a statement fails. One whose rows are too many has done
+    /// its work by then, and SQLite does not know that it failed.
+    pub(super) fn step_in_transaction(
+        &self,
+        prepared: &mut Prepared<'_>,
+        statement: &Statement,
+        until: Instant,
+        wants_rows: bool,
+    ) -> Result<StepResult, StatementError> {
+        const SAVEPOINT: Own = own!("SAVEPOINT _actix_sqlite_returning");
+        const UNDO: Own = own!("ROLLBACK TO _actix_sqlite_returning");
+        const RELEASE: Own = own!("RELEASE _actix_sqlite_returning");
+        let own = |sql| own::run(&self.conn, sql).map_err(|error| errors::statement_error(&error));
+        if prepared.readonly() || prepared.column_count() == 0 {
+            return self.step_typed(prepared, statement, until, wants_rows);
+        }
+        own(SAVEPOINT)?;
+        let result = self.step_typed(prepared, statement, until, wants_rows);
+        if !self.conn.is_autocommit() {
+            if result.as_ref().is_err_and(|error| error.sqlite_code.is_none()) {
+                own(UNDO)?;
+            }
+            own(RELEASE)?;
+        }
+        result
+    }
+
     fn step_for(
         &self,
         prepared: &mut Prepared<'_>,
