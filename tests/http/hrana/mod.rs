@@ -1,6 +1,12 @@
 //! The protocol of the libSQL clients. Here: what its tests have in common.
 
+mod batch;
+mod cursor;
+mod malformed;
 mod pipeline;
+mod streams;
+mod values;
+mod ws;
 
 use serde_json::{Value, json};
 
@@ -110,4 +116,8 @@ pub(crate) fn integer(integer: i64) -> Value {
 
 pub(crate) fn text(text: &str) -> Value {
     json!({"type": "text", "value": text})
+}
+
+pub(crate) fn bytesize(bytes: u64) -> bytesize::ByteSize {
+    bytesize::ByteSize::b(bytes)
 }

@@ -60,3 +60,119 @@ fn what_fails_is_told_in_its_place_and_the_rest_is_run() {
     assert_eq!(daemon.scalar("SELECT count(*) FROM t"), 2);
     assert!(stream.baton.is_string());
 }
+
+#[test]
+fn each_kind_of_request_is_answered_in_each_version_that_has_it() {
+    let daemon = Daemon::start();
+    for version in [2, 3] {
+        let mut stream = Stream::open(&daemon, version);
+        stream.ask(json!({"type": "sequence", "sql": format!("-- nothing\n; CREATE TABLE s{version} (a); INSERT INTO s{version} VALUES (1);")}));
+        stream.ask(json!({"type": "sequence", "sql": " -- only this\n"}));
+        stream.ask(json!({"type": "store_sql", "sql_id": 3, "sql": format!("INSERT INTO s{version} VALUES (2); INSERT INTO s{version} VALUES (3)")}));
+        stream.ask(json!({"type": "sequence", "sql_id": 3}));
+        assert_eq!(stream.fail(json!({"type": "execute", "stmt": {"sql_id": 3}})), "SQL_MANY_STATEMENTS");
+        assert_eq!(stream.fail(execute("  -- nothing")), "SQL_NO_STATEMENT");
+        let stopped = format!(
+            "INSERT INTO s{version} VALUES (4); SELECT * FROM missing; INSERT INTO s{version} VALUES (5)"
+        );
+        assert_eq!(stream.fail(json!({"type": "sequence", "sql": stopped})), "SQLITE_ERROR");
+        assert_eq!(stream.scalar(&format!("SELECT group_concat(a) FROM s{version}")), "1,2,3,4");
+        let described =
+            stream.ask(json!({"type": "describe", "sql": "SELECT ?, ?3, :one, $two, @three"}))["result"]
+                .take();
+        let names: Vec<_> =
+            described["params"].as_array().unwrap().iter().map(|param| param["name"].clone()).collect();
+        assert_eq!(
+            names,
+            [Value::Null, Value::Null, json!("?3"), json!(":one"), json!("$two"), json!("@three")]
+        );
+        assert_eq!((&described["is_explain"], &described["is_readonly"]), (&json!(false), &json!(true)));
+        let described =
+            stream.ask(json!({"type": "describe", "sql": format!("EXPLAIN DELETE FROM s{version}")}));
+        assert_eq!(described["result"]["is_explain"], true);
+        let described = stream.ask(json!({"type": "describe", "sql": format!("DELETE FROM s{version}")}));
+        assert_eq!(described["result"]["is_readonly"], false);
+        assert_eq!(stream.fail(json!({"type": "describe", "sql": "SELEC"})), "SQL_PARSE_ERROR");
+        stream.ask(json!({"type": "close_sql", "sql_id": 3}));
+        if version == 3 {
+            assert_eq!(stream.ask(json!({"type": "get_autocommit"}))["is_autocommit"], true);
+            stream.execute("BEGIN");
+            assert_eq!(stream.ask(json!({"type": "get_autocommit"}))["is_autocommit"], false);
+        } else {
+            let answer = stream.try_pipeline(&[json!({"type": "get_autocommit"})]);
+            assert_eq!(refused(&answer, 400), "NOT_SUPPORTED");
+        }
+    }
+}
+
+#[test]
+fn an_empty_pipeline_opens_a_stream() {
+    let daemon = Daemon::start();
+    let mut stream = Stream::open(&daemon, 2);
+    assert!(stream.pipeline(&[]).is_empty());
+    stream.execute("SELECT 1");
+}
+
+#[test]
+fn errors_of_a_transaction_leave_it_open() {
+    let daemon = Daemon::start();
+    daemon.execute("CREATE TABLE t (a UNIQUE)");
+    let mut stream = Stream::open(&daemon, 3);
+    stream.execute("BEGIN");
+    assert_eq!(stream.fail(execute("SELECT foo")), "SQLITE_ERROR");
+    stream.execute("INSERT INTO t VALUES (1)");
+    assert_eq!(stream.fail(execute("INSERT INTO t VALUES (1)")), "SQLITE_CONSTRAINT_UNIQUE");
+    assert_eq!(stream.fail(execute("BEGIN")), "SQLITE_ERROR");
+    stream.execute("COMMIT");
+    assert_eq!(stream.fail(execute("COMMIT")), "SQLITE_ERROR");
+    assert_eq!(daemon.scalar("SELECT count(*) FROM t"), 1);
+    let mut reading = Stream::open(&daemon, 2);
+    reading.execute("BEGIN TRANSACTION READONLY");
+    assert_eq!(reading.scalar("SELECT count(*) FROM t"), "1");
+    assert_eq!(reading.fail(execute("INSERT INTO t VALUES (2)")), "SQLITE_READONLY");
+}
+
+#[test]
+fn what_is_not_for_callers_is_refused_here_too() {
+    let daemon = Daemon::start();
+    let mut stream = Stream::open(&daemon, 2);
+    for sql in
+        ["ATTACH 'x' AS y", "PRAGMA writable_schema = 1", "SELECT load_extension('x')", "VACUUM INTO 'x'"]
+    {
+        let code = stream.fail(execute(sql));
+        assert!(["SQLITE_AUTH", "SQLITE_ERROR"].contains(&code.as_str()), "{sql}: {code}");
+    }
+}
+
+#[test]
+fn every_route_wants_the_token_and_says_so_in_its_protocol() {
+    let daemon = Daemon::with(|settings| settings.auth.admin_token = "sesame".to_owned().into());
+    let admin = daemon.client.header("Authorization", "Bearer sesame");
+    let body = json!({"requests": [execute("SELECT 1"), close()]}).to_string();
+    for (method, path) in [
+        ("GET", "/v2"),
+        ("GET", "/v3"),
+        ("GET", "/v3-protobuf"),
+        ("POST", "/v2/pipeline"),
+        ("POST", "/v3/pipeline"),
+        ("POST", "/v3/cursor"),
+        ("POST", "/v1/batch"),
+    ] {
+        for wrong in [daemon.client.clone(), daemon.client.header("Authorization", "Bearer sesam")] {
+            let answer =
+                if method == "GET" { wrong.get(path) } else { wrong.send(method, path, body.as_str()) };
+            assert_eq!(refused(&answer, 401), "UNAUTHORIZED", "{path}");
+            assert!(answer.header("www-authenticate").starts_with("Bearer"));
+        }
+        let answer = if method == "GET" { admin.get(path) } else { admin.send(method, path, body.as_str()) };
+        assert_ne!(answer.status, 401, "{path}");
+    }
+    let open = Daemon::start();
+    let foreign = open.client.header("Origin", "https://evil.example");
+    assert_eq!(refused(&foreign.send("POST", "/v2/pipeline", body.as_str()), 403), "FOREIGN_ORIGIN");
+    // Clients without a token send one all the same.
+    for empty in ["Bearer ", "Bearer None", "Bearer null"] {
+        let client = open.client.header("Authorization", empty);
+        assert_eq!(client.send("POST", "/v2/pipeline", body.as_str()).status, 200);
+    }
+}
