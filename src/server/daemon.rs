@@ -149,6 +149,8 @@ impl Server {
             .max_connections(settings.max_connections.get())
             // A client that left is noticed at once, and its write taken back if it is still queued.
             .h1_allow_half_closed(false)
+            // An answer in several pieces (of a cursor, over a WebSocket) would wait for the client's system to confirm each.
+            .tcp_nodelay(true)
             .disable_signals()
             .shutdown_timeout(GRACE_SECONDS)
             .bind(settings.listen)

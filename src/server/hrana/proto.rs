@@ -1,7 +1,8 @@
 //! What clients send, in the words of the protocol. Unknown fields are ignored, as it demands; which versions know what is
 //! checked later, by `prepare.rs`.
 
-use serde::Deserialize;
+use serde::de::IntoDeserializer;
+use serde::{Deserialize, Deserializer};
 
 use super::value::Incoming;
 
@@ -138,7 +139,7 @@ pub(super) enum ClientMessage {
 /// The fields of any request, in whatever order they come: nothing need be read twice for its type to be known.
 #[derive(Deserialize)]
 struct Fields {
-    #[serde(rename = "type")]
+    #[serde(rename = "type", deserialize_with = "named")]
     kind: Kind,
     #[serde(default)]
     stmt: Option<Stmt>,
@@ -172,6 +173,11 @@ enum Kind {
     OpenCursor,
     FetchCursor,
     CloseCursor,
+}
+
+/// One of a list of names. Where something else stands than a name, that is said.
+fn named<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    T::deserialize(String::deserialize(deserializer)?.into_deserializer())
 }
 
 fn needed<T>(field: Option<T>, name: &str) -> Result<T, String> {
@@ -252,7 +258,7 @@ impl TryFrom<Fields> for Request {
 
 #[derive(Deserialize)]
 struct MessageFields {
-    #[serde(rename = "type")]
+    #[serde(rename = "type", deserialize_with = "named")]
     kind: MessageKind,
     #[serde(default)]
     jwt: Option<String>,

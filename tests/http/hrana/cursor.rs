@@ -37,8 +37,12 @@ fn a_cursor_tells_of_each_step_as_a_batch_would() {
             {"stmt": {"sql": "SELECT 2"}, "condition": {"type": "error", "step": 2}},
         ]),
     );
-    let lines = lines(&answer);
+    let mut lines = lines(&answer);
     assert!(lines[0]["baton"].is_string() && lines[0]["base_url"].is_null());
+    // Of statements that insert nothing it says nothing in particular.
+    for reading in [5, 9] {
+        lines[reading]["last_insert_rowid"] = Value::Null;
+    }
     let expected = [
         json!({"type": "step_begin", "step": 0, "cols": []}),
         json!({"type": "step_end", "affected_row_count": 1, "last_insert_rowid": "7"}),

@@ -127,12 +127,16 @@ const BODIES: [(&str, &str); 62] = [
 #[test]
 fn a_body_that_is_not_as_it_should_be_is_told_so_and_does_no_harm() {
     let daemon = Daemon::start();
+    let mut wrong = Vec::new();
     for (body, expected) in BODIES {
         for path in ["/v2/pipeline", "/v3/pipeline"] {
-            let answer = daemon.client.send("POST", path, body);
-            assert_eq!(refused(&answer, 400), expected, "{path}: {body}");
+            let code = refused(&daemon.client.send("POST", path, body), 400);
+            if code != expected {
+                wrong.push(format!("{path}: {body}: {code}"));
+            }
         }
     }
+    assert!(wrong.is_empty(), "{wrong:#?}");
     Stream::open(&daemon, 3).execute("SELECT 1");
 }
 

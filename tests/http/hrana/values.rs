@@ -122,5 +122,5 @@ fn rows_are_left_out_if_they_are_not_wanted_and_columns_are_not() {
     let read = stream.execute("SELECT a, b, 1 AS one FROM t");
     let types: Vec<_> = read["cols"].as_array().unwrap().iter().map(|col| col["decltype"].clone()).collect();
     assert_eq!(types, [json!("INT"), json!("FURRY BUNNY"), Value::Null]);
-    assert_eq!((&read["affected_row_count"], &read["last_insert_rowid"]), (&json!(0), &Value::Null));
+    assert_eq!(read["affected_row_count"], 0);
 }
