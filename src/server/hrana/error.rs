@@ -143,8 +143,7 @@ impl From<WireError> for Refused {
 impl From<SessionError> for WireError {
     fn from(error: SessionError) -> Self {
         match &error {
-            SessionError::Write(WriteError::Statement(error))
-            | SessionError::Write(WriteError::Transaction { error, .. })
+            SessionError::Write(WriteError::Statement(error) | WriteError::Transaction { error, .. })
             | SessionError::Read(ReadError::Statement(error)) => statement(error),
             SessionError::Write(other) => coded(other.code(), other),
             SessionError::Read(other) => coded(other.code(), other),
@@ -263,7 +262,7 @@ mod tests {
             (3091, "SQLITE_CONSTRAINT_DATATYPE"),
             (8714, "SQLITE_IOERR_IN_PAGE"),
             (101, "SQLITE_DONE"),
-            (19 | (99 << 8), "SQLITE_CONSTRAINT"),
+            (0x6313, "SQLITE_CONSTRAINT"),
             (77, "SQLITE_UNKNOWN"),
         ] {
             assert_eq!(sqlite_name(code), name);

@@ -1,7 +1,7 @@
 //! Hrana over HTTP: pipelines of requests on a stream in versions 2 and 3, a statement or a batch by itself in version 1.
 
 use actix_web::http::header;
-use actix_web::{HttpRequest, HttpResponse, get, post, web};
+use actix_web::{HttpRequest, HttpResponse, ResponseError, get, post, web};
 use futures_util::stream;
 use serde::Serialize;
 use serde::de::IgnoredAny;
@@ -116,7 +116,7 @@ pub(in crate::server) async fn batch_1(
 ) -> Result<HttpResponse, Problem> {
     let steps = match prepare::program(body.batch, &StoredSql::default(), Version::One) {
         Ok(steps) => steps,
-        Err(refused) => return alone(refused),
+        Err(refused) => return Ok(alone(refused)),
     };
     let outcomes = Session::new(daemon.database.clone()).run(steps).await;
     Ok(HttpResponse::Ok().json(Alone { result: BatchResult::new(outcomes, Version::One) }))
@@ -144,7 +144,7 @@ pub(in crate::server) async fn execute(
     let StmtBody { stmt } = parse(body)?;
     let task = match Task::new(Work::Execute(stmt), &StoredSql::default(), Version::One) {
         Ok(task) => task,
-        Err(refused) => return alone(refused),
+        Err(refused) => return Ok(alone(refused)),
     };
     match task.run(&mut Session::new(daemon.database.clone()), Version::One).await {
         Ok(Response::Execute { result }) => Ok(HttpResponse::Ok().json(Alone { result })),
@@ -154,10 +154,10 @@ pub(in crate::server) async fn execute(
 }
 
 /// The answer to a request that is no part of a pipeline, and is not done.
-fn alone(refused: Refused) -> Result<HttpResponse, Problem> {
+fn alone(refused: Refused) -> HttpResponse {
     match refused {
-        Refused::Protocol(error) => Err(error.into()),
-        Refused::Request(error) => Ok(HttpResponse::BadRequest().json(error)),
+        Refused::Protocol(error) => Problem::from(error).error_response(),
+        Refused::Request(error) => HttpResponse::BadRequest().json(error),
     }
 }
 
@@ -190,7 +190,7 @@ async fn pipeline(daemon: &Daemon, body: PipelineBody, version: Version) -> Resu
         };
         results.push(&result);
     }
-    Ok(results.finish(held.give_back()))
+    Ok(results.finish(held.give_back().as_deref()))
 }
 
 async fn answer(
@@ -246,7 +246,7 @@ impl Results {
         write(&mut self.json, result);
     }
 
-    fn finish(mut self, baton: Option<String>) -> HttpResponse {
+    fn finish(mut self, baton: Option<&str>) -> HttpResponse {
         if self.json.is_empty() {
             self.json.push(b'[');
         }

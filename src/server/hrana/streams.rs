@@ -39,7 +39,7 @@ pub(super) struct Stream {
 /// All streams over HTTP.
 pub(super) struct Streams {
     idle_timeout: Duration,
-    max_streams: usize,
+    most: usize,
     places: Arc<Semaphore>,
     state: Mutex<State>,
     /// Told when there is something to wait for.
@@ -71,11 +71,11 @@ enum Place {
 
 impl Streams {
     pub(super) fn new(settings: &HranaSettings) -> Self {
-        let max_streams = settings.max_streams.get();
+        let most = settings.max_streams.get();
         Self {
             idle_timeout: settings.stream_idle_timeout,
-            max_streams,
-            places: Arc::new(Semaphore::new(max_streams)),
+            most,
+            places: Arc::new(Semaphore::new(most)),
             state: Mutex::default(),
             first: Notify::new(),
         }
@@ -87,7 +87,7 @@ impl Streams {
 
     /// A place among the streams that last.
     pub(super) fn place(&self) -> Result<OwnedSemaphorePermit, ProtocolError> {
-        let full = |_| ProtocolError::TooManyStreams(self.max_streams);
+        let full = |_| ProtocolError::TooManyStreams(self.most);
         Arc::clone(&self.places).try_acquire_owned().map_err(full)
     }
 
@@ -170,7 +170,7 @@ impl Streams {
             }
         }
         while let Some((until, id)) = expired.front().copied()
-            && (until <= now || expired.len() > self.max_streams)
+            && (until <= now || expired.len() > self.most)
         {
             expired.pop_front();
             streams.remove(&id);

@@ -122,7 +122,6 @@ impl Serialize for Outgoing<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut object = serializer.serialize_struct("Value", 2)?;
         match self.0 {
-            Value::Null => object.serialize_field("type", "null")?,
             Value::Integer(integer) => {
                 object.serialize_field("type", "integer")?;
                 object.serialize_field("value", &AsText(integer))?;
@@ -131,7 +130,7 @@ impl Serialize for Outgoing<'_> {
                 object.serialize_field("type", "float")?;
                 object.serialize_field("value", real)?;
             }
-            Value::Real(_) => object.serialize_field("type", "null")?,
+            Value::Null | Value::Real(_) => object.serialize_field("type", "null")?,
             Value::Text(text) => {
                 object.serialize_field("type", "text")?;
                 object.serialize_field("value", text)?;

@@ -291,8 +291,8 @@ impl Conn {
         let Slot::Vacant(slot) = self.streams.entry(stream_id) else {
             return Err(ProtocolError::StreamExists(stream_id).into());
         };
-        let permit = match self.daemon.hrana.streams.place() {
-            Ok(permit) => permit,
+        let place = match self.daemon.hrana.streams.place() {
+            Ok(place) => place,
             Err(error) => {
                 slot.insert(Handle { jobs: None, cursor: None });
                 return Err(WireError::from(error).into());
@@ -303,7 +303,7 @@ impl Conn {
             session: Session::new(self.daemon.database.clone()),
             version: self.version,
             answers: self.tell.clone(),
-            _permit: permit,
+            place,
         };
         self.working.push(Box::pin(stream.serve(orders)));
         let handle = slot.insert(Handle { jobs: Some(jobs), cursor: None });

@@ -44,7 +44,7 @@ pub(super) struct Stream {
     pub(super) version: Version,
     pub(super) answers: mpsc::Sender<Answer>,
     /// Its place among all streams.
-    pub(super) _permit: OwnedSemaphorePermit,
+    pub(super) place: OwnedSemaphorePermit,
 }
 
 /// Why a cursor is over.
@@ -81,8 +81,8 @@ impl Stream {
 
     /// Its transaction is rolled back before that is answered.
     async fn close(self, request_id: i32) {
-        let Self { session, answers, _permit, .. } = self;
-        drop((session, _permit));
+        let Self { session, answers, place, .. } = self;
+        drop((session, place));
         // Nobody there: nobody asks any more.
         let _ = answers.send(Answer { request_id, result: Ok(Response::CloseStream) }).await;
     }
