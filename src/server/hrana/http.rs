@@ -233,8 +233,10 @@ struct Results {
 }
 
 impl Results {
+    const BEGIN: &[u8] = b"{\"results\":[";
+
     fn new(limit: usize) -> Self {
-        Self { json: Vec::new(), limit }
+        Self { json: Self::BEGIN.to_vec(), limit }
     }
 
     fn is_full(&self) -> bool {
@@ -242,21 +244,17 @@ impl Results {
     }
 
     fn push(&mut self, result: &StreamResult) {
-        self.json.push(if self.json.is_empty() { b'[' } else { b',' });
+        if self.json.len() > Self::BEGIN.len() {
+            self.json.push(b',');
+        }
         write(&mut self.json, result);
     }
 
     fn finish(mut self, baton: Option<&str>) -> HttpResponse {
-        if self.json.is_empty() {
-            self.json.push(b'[');
-        }
         self.json.extend_from_slice(b"],\"base_url\":null,\"baton\":");
         write(&mut self.json, &baton);
         self.json.push(b'}');
-        let mut whole = Vec::with_capacity(self.json.len() + 16);
-        whole.extend_from_slice(b"{\"results\":");
-        whole.append(&mut self.json);
-        HttpResponse::Ok().insert_header((header::CONTENT_TYPE, "application/json")).body(whole)
+        HttpResponse::Ok().insert_header((header::CONTENT_TYPE, "application/json")).body(self.json)
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::client::wait_until;
+use crate::client::{one_at_a_time, wait_until};
 use crate::support::memory;
 
 fn get_autocommit() -> Value {
@@ -241,6 +241,38 @@ fn a_transaction_that_is_left_open_does_not_keep_the_daemon_from_ending() {
     let begun = std::time::Instant::now();
     assert!(daemon.stop().shutdown.closed);
     assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_daemon_that_is_ending_takes_no_stream_and_says_when_to_come_back() {
+    let mut daemon = Daemon::with(one_at_a_time);
+    daemon.execute("CREATE TABLE t (a)");
+    // After its first commit the writer tidies up, which needs the file. Once another is acknowledged, that is over.
+    daemon.execute("CREATE INDEX t_by_a ON t (a)");
+    let mut stream = Stream::open(&daemon, 3);
+    stream.execute("SELECT 1");
+    let held = daemon.hold_the_file();
+    let writes: Vec<_> = (0..2)
+        .map(|value| {
+            let client = daemon.client.another();
+            let insert = json!({"sql": "INSERT INTO t VALUES (?)", "params": [value]});
+            std::thread::spawn(move || client.post("/v1/execute", &insert))
+        })
+        .collect();
+    let status = || daemon.client.get("/v1/status").json();
+    wait_until("one write is under way and one waits", || status()["queue"]["length"] == 1);
+    daemon.stopper.stop();
+    wait_until("it is ending", || daemon.client.get("/readyz").status == 503);
+    for stream in [stream, Stream::open(&daemon, 2)] {
+        let answer = stream.try_pipeline(&[execute("SELECT 1")]);
+        assert_eq!(refused(&answer, 503), "SHUTTING_DOWN");
+        assert_eq!(answer.header("retry-after"), "1");
+    }
+    drop(held);
+    for write in writes {
+        assert_eq!(write.join().unwrap().status, 200);
+    }
+    assert!(daemon.ended().unwrap().shutdown.closed);
 }
 
 #[test]
