@@ -4,6 +4,7 @@
 //! The defaults stand in the `Default` implementations; `settings.toml` shows them with a comment each, and a test
 //! keeps the two equal.
 
+mod hrana;
 mod load;
 
 use std::net::SocketAddr;
@@ -14,6 +15,8 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+pub use hrana::HranaSettings;
 
 use crate::policy::{Linger, Overflow, RestartPolicy};
 
@@ -317,6 +320,8 @@ pub struct ServerSettings {
     pub max_body: ByteSize,
     /// The longest line of an import.
     pub max_line: ByteSize,
+    /// The protocol of the libSQL clients.
+    pub hrana: HranaSettings,
 }
 
 impl Default for ServerSettings {
@@ -329,6 +334,7 @@ impl Default for ServerSettings {
             max_sqlite_memory: ByteSize::gib(1),
             max_body: ByteSize::mib(8),
             max_line: ByteSize::mib(1),
+            hrana: HranaSettings::default(),
         }
     }
 }

@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::Daemon;
+use super::hrana;
 use super::problem::{Fault, Problem};
 use crate::settings::AuthSettings;
 
@@ -38,6 +39,18 @@ impl Auth {
     /// Secrets need a caller who proved to be the admin; every request that got this far did, if there is a token.
     pub(super) fn may_show_secrets(&self) -> Result<(), Fault> {
         if self.token.is_some() { Ok(()) } else { Err(Fault::SecretsForbidden) }
+    }
+
+    /// Whether this is the token; any will do if there is none.
+    pub(super) fn knows(&self, token: Option<&str>) -> bool {
+        self.token.is_none_or(|known| {
+            token.is_some_and(|given| digest(given.trim().as_bytes()).ct_eq(&known).into())
+        })
+    }
+
+    /// Of one who will be asked for the token later, only what keeps pages out.
+    fn check_later(&self, headers: &HeaderMap, transport: Transport) -> Result<(), Fault> {
+        if self.token.is_some() { Ok(()) } else { self.check(headers, transport) }
     }
 
     fn check(&self, headers: &HeaderMap, transport: Transport) -> Result<(), Fault> {
@@ -93,7 +106,10 @@ pub(super) async fn require(
         && !OPEN_PATHS.contains(&request.path())
     {
         let transport = if request.peer_addr().is_some() { Transport::Tcp } else { Transport::UnixSocket };
-        daemon.auth.check(request.headers(), transport).map_err(Problem::from)?;
+        // Over a WebSocket the token comes with the first message.
+        let asks_later = request.path() == "/" && hrana::is_upgrade(request.head());
+        let check = if asks_later { Auth::check_later } else { Auth::check };
+        check(&daemon.auth, request.headers(), transport).map_err(Problem::from)?;
     }
     next.call(request).await
 }

@@ -150,6 +150,17 @@ mod tests {
     }
 
     #[test]
+    fn a_client_of_hrana_is_told_in_its_own_words() {
+        for (headers, error) in answers(&[sized("/v2/pipeline", "{"), chunked("/v3/cursor", "{\"batch\"")]) {
+            assert!(headers.starts_with("HTTP/1.1 408 "), "{headers}");
+            assert!(headers.contains("connection: close"), "{headers}");
+            assert!(headers.contains("content-type: application/json\r\n"), "{headers}");
+            assert_eq!(error["code"], "BODY_TIMEOUT");
+            assert!(error["message"].is_string());
+        }
+    }
+
+    #[test]
     fn an_import_that_stalls_says_how_far_it_got() {
         let line = |message: &str| {
             serde_json::json!({

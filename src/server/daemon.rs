@@ -149,6 +149,8 @@ impl Server {
             .max_connections(settings.max_connections.get())
             // A client that left is noticed at once, and its write taken back if it is still queued.
             .h1_allow_half_closed(false)
+            // An answer in several pieces (of a cursor, over a WebSocket) would wait for the client's system to confirm each.
+            .tcp_nodelay(true)
             .disable_signals()
             .shutdown_timeout(GRACE_SECONDS)
             .bind(settings.listen)
@@ -196,9 +198,12 @@ impl Server {
             tracing::info!(%address, "listening");
         }
         let database = self.daemon.database.clone();
+        let expiring = self.daemon.clone();
+        let expiring = actix_rt::spawn(async move { expiring.hrana.keep_expiring().await });
         let end = wait_for_end(&database, &mut signals, &self.stopper).await;
         tracing::info!(end = ?end, "stopping");
-        let shutdown = match select(Box::pin(drain(&database, &handle)), Box::pin(signals.next())).await {
+        expiring.abort();
+        let shutdown = match select(Box::pin(drain(&self.daemon, &handle)), Box::pin(signals.next())).await {
             Either::Left((shutdown, _)) => shutdown,
             Either::Right((signal, _)) => return Err(ServeError::CutShort(signal)),
         };
@@ -259,9 +264,11 @@ async fn wait_for_end(database: &Database, signals: &mut Signals, stopper: &Stop
     }
 }
 
-/// The database first, so that whoever waits for it gets an answer; the connections close when all is answered.
-async fn drain(database: &Database, server: &ServerHandle) -> ShutdownReport {
-    let shutdown = database.shutdown().await;
+/// Transactions that only wait for their clients go first, then the database, so that whoever waits for it gets an answer;
+/// the connections close when all is answered.
+async fn drain(daemon: &Daemon, server: &ServerHandle) -> ShutdownReport {
+    daemon.hrana.close();
+    let shutdown = daemon.database.shutdown().await;
     server.stop(true).await;
     shutdown
 }

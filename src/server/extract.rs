@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use actix_web::dev::Payload;
 use actix_web::http::header::{self, Header, HeaderMap};
+use actix_web::web::BytesMut;
 use actix_web::{FromRequest, HttpRequest, mime, web};
 use futures_util::future::LocalBoxFuture;
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -25,6 +26,19 @@ impl<T: DeserializeOwned + 'static> FromRequest for JsonBody<T> {
     type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let bytes = BodyBytes::from_request(request, payload);
+        Box::pin(async move { Ok(parse(&bytes.await?.0).map(Self)?) })
+    }
+}
+
+/// A body as it came.
+pub(super) struct BodyBytes(pub(super) BytesMut);
+
+impl FromRequest for BodyBytes {
+    type Error = Problem;
+    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let unreadable = refuse_unreadable(request);
         let (limit, pause) = limits(request);
         let announced = announced_length(request.headers());
@@ -35,7 +49,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for JsonBody<T> {
                 return Err(Fault::BodyTooLarge(limit).into());
             }
             let payload = payload.await.map_err(|error| Fault::IncompleteBody(error.to_string()))?;
-            Ok(parse(&Body::new(payload, pause).whole(limit).await?).map(Self)?)
+            Ok(Self(Body::new(payload, pause).whole(limit).await?))
         })
     }
 }
@@ -60,7 +74,8 @@ pub(super) fn refuse_unreadable(request: &HttpRequest) -> Result<(), Fault> {
     Err(Fault::UnsupportedEncoding(encoding.into_owned()))
 }
 
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
+/// The JSON object of a body.
+pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
     let text = std::str::from_utf8(body).map_err(|error| Fault::InvalidUtf8(error.valid_up_to()))?;
     let text = text.trim_start();
     if text.is_empty() {

@@ -27,6 +27,7 @@ mod daemon;
 mod dead_letters;
 mod extract;
 mod health;
+mod hrana;
 mod listen;
 mod message_logs;
 mod openapi;
@@ -43,7 +44,7 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::middleware::{Compress, Next, from_fn};
-use actix_web::{App, Error, web};
+use actix_web::{App, Error, guard, web};
 use tracing_actix_web::TracingLogger;
 use utoipa::OpenApi;
 use utoipa_actix_web::AppExt;
@@ -64,6 +65,7 @@ use crate::Database;
 use crate::settings;
 use auth::Auth;
 use body::Patience;
+use hrana::Hrana;
 
 /// What the handlers of all threads share.
 struct Daemon {
@@ -72,6 +74,7 @@ struct Daemon {
     max_body: usize,
     max_line: usize,
     patience: Patience,
+    hrana: Hrana,
     requests: AtomicU64,
 }
 
@@ -79,6 +82,7 @@ impl Daemon {
     fn new(database: Database) -> Self {
         let all = database.settings();
         let auth = Auth::new(&all.auth);
+        let hrana = Hrana::new(&all.server.hrana);
         let (max_body, max_line) =
             (settings::bytes(all.server.max_body), settings::bytes(all.server.max_line));
         Self {
@@ -87,6 +91,7 @@ impl Daemon {
             max_body,
             max_line,
             patience: Patience::DEFAULT,
+            hrana,
             requests: AtomicU64::default(),
         }
     }
@@ -113,6 +118,12 @@ fn routes(list: &mut ServiceConfig<'_>) {
         .service(dead_letters::list)
         .service(dead_letters::retry)
         .service(dead_letters::expire)
+        .service(hrana::version_2)
+        .service(hrana::version_3)
+        .service(hrana::pipeline_2)
+        .service(hrana::pipeline_3)
+        .service(hrana::cursor_3)
+        .service(hrana::batch_1)
         .service(health::status)
         .service(health::livez)
         .service(health::readyz)
@@ -134,13 +145,16 @@ fn app(
 > {
     let (app, api) =
         App::new().into_utoipa_app().openapi(openapi::Api::openapi()).configure(routes).split_for_parts();
+    let websocket = web::resource("/").guard(guard::fn_guard(hrana::wants_upgrade)).to(hrana::connect);
     app.service(openapi::docs_file)
+        .service(websocket)
         .default_service(web::to(openapi::fallback))
         .app_data(web::Data::new(openapi::Document::new(&api)))
         .app_data(daemon)
         .app_data(extract::path_config())
         .app_data(extract::query_config())
         .wrap(from_fn(auth::require))
+        .wrap(from_fn(hrana::speak))
         .wrap(from_fn(take_head_for_get))
         .wrap(from_fn(count))
         .wrap(Compress::default())

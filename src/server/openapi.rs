@@ -19,18 +19,19 @@ use utoipa::openapi::{Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{IntoResponses, Modify, OpenApi, PartialSchema, ToSchema};
 use utoipa_swagger_ui::Config;
 
-use super::problem::{Fault, PROBLEM_JSON, Problem};
+use super::problem::{Fault, HranaError, PROBLEM_JSON, Problem};
 use crate::Value;
 
 /// What the routes do not say of themselves.
 #[derive(OpenApi)]
 #[openapi(
     info(title = "actix-sqlite", description = "SQLite over HTTP: group commit, a reader pool, a relay's log."),
-    components(schemas(Problem)),
+    components(schemas(Problem, HranaError)),
     tags(
         (name = "sql", description = "Statements of one's own."),
         (name = "relay", description = "The built-in domain: accounts and message logs."),
         (name = "dead letters", description = "Writes that were only queued (`Prefer: respond-async`) and failed."),
+        (name = "hrana", description = "The protocol of the libSQL clients, for which they are the way to use it. Over WebSockets it is spoken on `/`."),
         (name = "daemon", description = "The daemon itself."),
     ),
     modifiers(&Bearer),
@@ -105,6 +106,22 @@ fn describe(statuses: &[u16]) -> BTreeMap<String, RefOr<Response>> {
     };
     wanted.map(|(status, meaning)| (status.to_string(), RefOr::T(answer(meaning)))).collect()
 }
+
+/// Of routes that speak Hrana: errors in its form. What is wrong with a statement is part of its result, with 200.
+pub(super) struct HranaProblems;
+
+impl IntoResponses for HranaProblems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        let wanted = MEANINGS.iter().filter(|(status, _)| HRANA_STATUSES.contains(status));
+        let answer = |meaning: &str| {
+            let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("HranaError"))).build();
+            ResponseBuilder::new().description(meaning).content("application/json", content).build()
+        };
+        wanted.map(|(status, meaning)| (status.to_string(), RefOr::T(answer(meaning)))).collect()
+    }
+}
+
+const HRANA_STATUSES: [u16; 7] = [400, 401, 403, 408, 413, 415, 503];
 
 fn of_type(kind: Type) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(kind)

@@ -13,6 +13,7 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 
+use super::hrana::ProtocolError;
 use crate::error::{
     Outcome, ReadError, Refusal, RefusedBecause, StatementError, StatementErrorKind as Kind, WriteError,
 };
@@ -62,6 +63,9 @@ pub struct Problem {
     /// The rest of the request may still come, and nothing else can before it.
     #[serde(skip)]
     closes: bool,
+    /// It is told to a client that reads no problems, but errors of Hrana.
+    #[serde(skip)]
+    is_hrana: bool,
 }
 
 impl Problem {
@@ -80,12 +84,18 @@ impl Problem {
             retry_after: None,
             allow: Vec::new(),
             closes: false,
+            is_hrana: false,
         }
     }
 
     /// The stable code.
     pub(super) fn code(&self) -> &'static str {
         self.code
+    }
+
+    /// The same, for a client that speaks Hrana.
+    pub(super) fn in_hrana(self) -> Self {
+        Self { is_hrana: true, ..self }
     }
 
     /// Of an import that ended half-way. Sending it again is safe: what is there already is skipped.
@@ -95,6 +105,15 @@ impl Problem {
         self.import = Some(import);
         self
     }
+}
+
+/// A problem as clients of Hrana read it. Its media type is `application/json` without more: some compare it so.
+#[derive(Serialize, utoipa::ToSchema)]
+pub(super) struct HranaError<'a> {
+    /// What is wrong with this request and what to do about it, for people.
+    message: &'a str,
+    /// What is wrong, for programs.
+    code: String,
 }
 
 /// A request that is turned away before it reaches the database.
@@ -144,6 +163,8 @@ pub(super) enum Fault {
     ForeignOrigin,
     #[error("the database is not running: it is {0}")]
     NotReady(&'static str),
+    #[error(transparent)]
+    Protocol(#[from] ProtocolError),
 }
 
 fn names(methods: &[Method]) -> String {
@@ -173,6 +194,7 @@ impl Fault {
             Self::SecretsForbidden => (StatusCode::FORBIDDEN, "secrets_forbidden"),
             Self::ForeignOrigin => (StatusCode::FORBIDDEN, "foreign_origin"),
             Self::NotReady(_) => (StatusCode::SERVICE_UNAVAILABLE, "not_ready"),
+            Self::Protocol(error) => (error.status(), error.code()),
         }
     }
 }
@@ -217,6 +239,10 @@ impl From<Fault> for Problem {
                 problem.retryable = true;
                 problem.retry_after = Some(Duration::from_secs(1));
             }
+            Fault::Protocol(error) if error.is_retryable() => {
+                problem.retryable = true;
+                problem.retry_after = Some(Duration::from_secs(1));
+            }
             Fault::IncompleteBody(_) => problem.retryable = true,
             Fault::BodyTimeout(_) => {
                 problem.retryable = true;
@@ -225,6 +251,12 @@ impl From<Fault> for Problem {
             _ => {}
         }
         problem
+    }
+}
+
+impl From<ProtocolError> for Problem {
+    fn from(error: ProtocolError) -> Self {
+        Self::from(Fault::from(error)).in_hrana()
     }
 }
 
@@ -314,6 +346,9 @@ impl ResponseError for Problem {
         }
         if self.closes {
             response.force_close();
+        }
+        if self.is_hrana {
+            return response.json(HranaError { message: &self.detail, code: self.code.to_ascii_uppercase() });
         }
         let mut response = response.json(self);
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));

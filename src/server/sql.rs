@@ -3,13 +3,14 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use actix_web::{HttpResponse, post, web};
+use actix_web::{Either, HttpResponse, post, web};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::Daemon;
-use super::extract::{Format, JsonBody};
+use super::extract::{BodyBytes, Format, JsonBody, parse};
+use super::hrana;
 use super::openapi::{AnyParams, BodyProblems, QueryProblems, WriteProblems};
 use super::problem::{Fault, Problem};
 use super::rows;
@@ -85,6 +86,8 @@ fn timeout(milliseconds: Option<NonZeroU64>) -> Option<Duration> {
 }
 
 /// Commits one statement and answers with its receipt.
+///
+/// A body that has `stmt` in place of `sql` is one of Hrana 1, and is answered so.
 #[utoipa::path(
     operation_id = "execute",
     tag = "sql",
@@ -96,11 +99,22 @@ fn timeout(milliseconds: Option<NonZeroU64>) -> Option<Duration> {
 pub(super) async fn execute(
     daemon: web::Data<Daemon>,
     terms: Terms,
-    JsonBody(body): JsonBody<ExecuteBody>,
-) -> Result<Taken<web::Json<Receipt>>, Problem> {
+    BodyBytes(bytes): BodyBytes,
+) -> Result<Either<Taken<web::Json<Receipt>>, HttpResponse>, Problem> {
+    let body = match parse::<ExecuteBody>(&bytes) {
+        Ok(body) => body,
+        // Version 1 of Hrana has a route of this name.
+        Err(_) if hrana::is_execute(&bytes) => {
+            return hrana::execute(&daemon, &terms, &bytes)
+                .await
+                .map(Either::Right)
+                .map_err(Problem::in_hrana);
+        }
+        Err(fault) => return Err(fault.into()),
+    };
     let statement = statement(body.sql, body.params.as_deref())?;
     let write = Execute { statement, timeout: timeout(body.timeout_ms), key: None, lane: Lane::Interactive };
-    Ok(daemon.write(write, terms).await?.answer(web::Json))
+    Ok(Either::Left(daemon.write(write, terms).await?.answer(web::Json)))
 }
 
 /// Commits several statements, all or none.

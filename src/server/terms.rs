@@ -49,6 +49,13 @@ pub(super) struct Terms {
     waits: bool,
 }
 
+impl Terms {
+    /// Whether the write has an idempotency key.
+    pub(super) fn has_key(&self) -> bool {
+        self.key.is_some()
+    }
+}
+
 impl FromRequest for Terms {
     type Error = Problem;
     type Future = Ready<Result<Self, Problem>>;

@@ -113,6 +113,19 @@ impl Settings {
             "server.max_sqlite_memory is below 32 MiB; nothing could be opened. 0 is no limit",
         )?;
         check(self.server.max_line.as_u64() > 0, "server.max_line is 0; no line could be imported")?;
+        let hrana = &self.server.hrana;
+        check(
+            !hrana.stream_idle_timeout.is_zero(),
+            "server.hrana.stream_idle_timeout is 0; no stream would outlast its first request",
+        )?;
+        check(
+            hrana.max_streams.get() <= 1_000_000,
+            "server.hrana.max_streams is above 1000000; each is a place in memory",
+        )?;
+        check(
+            hrana.max_response_size.as_u64() > 0,
+            "server.hrana.max_response_size is 0; nothing could be answered",
+        )?;
         self.check_durations()?;
         check(!writer.lease_timeout.is_zero(), "writer.lease_timeout is 0; every lease would end at once")?;
         check(!writer.statement_timeout.is_zero(), "writer.statement_timeout is 0; every write would fail")?;
@@ -154,6 +167,7 @@ impl Settings {
             ("readers.query_timeout", readers.query_timeout, LONGEST),
             ("readers.max_stall", readers.max_stall, LONGEST),
             ("readers.max_age", readers.max_age, LONGEST),
+            ("server.hrana.stream_idle_timeout", self.server.hrana.stream_idle_timeout, LONGEST),
             ("supervisor.window", supervisor.window, LONGEST),
             ("supervisor.max_backoff", supervisor.max_backoff, LONGEST),
             ("supervisor.shutdown_timeout", supervisor.shutdown_timeout, LONGEST),
@@ -220,6 +234,12 @@ mod tests {
             ("[server]\nlisten = \"0.0.0.0:4280\"", "admin_token"),
             ("[auth]\nadmin_token = \"********\"", "the mask"),
             ("[supervisor]\ninitial_backoff = \"1h\"", "max_backoff"),
+            ("[server.hrana]\nstream_idle_timeout = \"0s\"", "stream_idle_timeout is 0"),
+            ("[server.hrana]\nstream_idle_timeout = \"1000000years\"", "stream_idle_timeout is longer"),
+            ("[server.hrana]\nmax_streams = 0", "max_streams"),
+            ("[server.hrana]\nmax_streams = 1000001", "max_streams is above"),
+            ("[server.hrana]\nmax_response_size = \"0 B\"", "max_response_size"),
+            ("[server.hrana]\nmax_stream = 1", "max_stream"),
             ("[queue\n", "settings"),
         ] {
             let error = from_toml(toml).expect_err(toml).to_string();

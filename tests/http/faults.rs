@@ -264,7 +264,7 @@ fn keys_ids_query_strings_routes_and_methods_are_checked() {
         );
     }
     assert_eq!(client.get("/v1/accounts?secrets=perhaps").problem(400), "invalid_query_string");
-    for path in ["/v1", "/v1/execute/", "/v2/execute", "/v1/nothing", "/docs/no.such.file"] {
+    for path in ["/v1", "/v1/execute/", "/v4/execute", "/v1/nothing", "/docs/no.such.file"] {
         assert_eq!(client.get(path).problem(404), "unknown_route", "{path}");
     }
     for (method, path, allow) in [

@@ -8,6 +8,7 @@ mod auth;
 mod client;
 mod dead_letters;
 mod faults;
+mod hrana;
 mod import;
 mod lifecycle;
 mod message_logs;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::client::Daemon;
 
 /// Every route of the interface. A new one is added here too, or this test fails.
-const ROUTES: [&str; 20] = [
+const ROUTES: [&str; 26] = [
     "DELETE /v1/accounts/{id}",
     "GET /docs",
     "GET /livez",
@@ -19,8 +19,11 @@ const ROUTES: [&str; 20] = [
     "GET /v1/message-logs",
     "GET /v1/message-logs/{id}",
     "GET /v1/status",
+    "GET /v2",
+    "GET /v3",
     "PATCH /v1/accounts/{id}",
     "POST /v1/accounts",
+    "POST /v1/batch",
     "POST /v1/dead-letters/expire",
     "POST /v1/dead-letters/retry",
     "POST /v1/execute",
@@ -28,6 +31,9 @@ const ROUTES: [&str; 20] = [
     "POST /v1/message-logs/import",
     "POST /v1/query",
     "POST /v1/transaction",
+    "POST /v2/pipeline",
+    "POST /v3/cursor",
+    "POST /v3/pipeline",
 ];
 
 #[test]
