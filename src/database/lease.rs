@@ -33,7 +33,7 @@ pub struct Lease {
 
 /// How the wish to commit ended.
 pub(super) enum Wish {
-    Committed(CommitSeq),
+    Committed,
     /// Foreign keys are still violated, and the transaction goes on.
     Refused(Lease, StatementError),
 }
@@ -175,10 +175,8 @@ impl Lease {
                 self.outcome = Some(outcome);
                 Ok(Wish::Refused(self, error))
             }
-            Either::Left((Err(_), outcome)) => {
-                outcome.await.map(|committed| Wish::Committed(committed.commit))
-            }
-            Either::Right((outcome, _)) => outcome.map(|committed| Wish::Committed(committed.commit)),
+            Either::Left((Err(_), outcome)) => outcome.await.map(|_| Wish::Committed),
+            Either::Right((outcome, _)) => outcome.map(|_| Wish::Committed),
         }
     }
 

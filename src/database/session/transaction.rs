@@ -89,7 +89,7 @@ impl Session {
             Transaction::None => return Err(misplaced("cannot commit - no transaction is active")),
             Transaction::Begun { .. } | Transaction::Reading { .. } => {}
             Transaction::Writing(Writing { lease, outermost }) => match lease.wish_to_commit().await {
-                Ok(Wish::Committed(_)) => {}
+                Ok(Wish::Committed) => {}
                 Ok(Wish::Refused(lease, error)) => {
                     self.transaction = Transaction::Writing(Writing { lease, outermost });
                     return Err(WriteError::from(error).into());
