@@ -98,6 +98,16 @@ impl StatementError {
         Self { kind, message: message.into(), sqlite_code: None }
     }
 
+    /// An error that SQLite would have said with this code.
+    pub(crate) fn with_code(kind: StatementErrorKind, code: i32, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), sqlite_code: Some(code) }
+    }
+
+    /// SQLite's own words for transaction control where there is none to be had (`SQLITE_ERROR`).
+    pub(crate) fn misplaced(message: impl Into<String>) -> Self {
+        Self::with_code(StatementErrorKind::InvalidSql, 1, message)
+    }
+
     /// Whether the connection itself can no longer be trusted. Full disks, read-only files and damaged pages are not its
     /// fault, and another one would fare no better.
     pub(crate) fn breaks_connection(&self) -> bool {

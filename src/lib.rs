@@ -21,6 +21,9 @@
 //!   `actors` and `database/actor.rs` speak actix.
 //! - The library starts no actix `System`, and installs no subscriber, recorder, allocator or signal handler.
 
+// Sessions are there for the protocols of the daemon.
+#![cfg_attr(not(feature = "server"), allow(dead_code, unused_imports))]
+
 mod actors;
 #[cfg(feature = "cli")]
 pub mod cli;

@@ -168,6 +168,9 @@ pub struct WriterSettings {
     /// How long a lease (an interactive transaction) may last; past that it is rolled back.
     #[serde(with = "humantime_serde")]
     pub lease_timeout: Duration,
+    /// How long an interactive transaction of a session (over Hrana) waits for its turn; past that it is refused.
+    #[serde(with = "humantime_serde")]
+    pub lease_wait: Duration,
     /// How many rows RETURNING may return.
     pub max_rows: NonZeroUsize,
     /// How many bytes RETURNING may return.
@@ -184,6 +187,7 @@ impl Default for WriterSettings {
             statement_cache: 256,
             statement_timeout: Duration::from_secs(30),
             lease_timeout: Duration::from_secs(5),
+            lease_wait: Duration::from_secs(30),
             max_rows: nonzero(10_000),
             max_result_bytes: ByteSize::mib(8),
         }
@@ -214,6 +218,8 @@ pub struct ReadersSettings {
     /// out.
     #[serde(with = "humantime_serde")]
     pub max_age: Duration,
+    /// Read-only transactions open at once, each with a connection; more wait for their turn.
+    pub max_snapshots: NonZeroUsize,
     /// How many rows a result may have, unless it is streamed.
     pub max_rows: NonZeroUsize,
     /// How many bytes a result may have, unless it is streamed.
@@ -232,6 +238,7 @@ impl Default for ReadersSettings {
             query_timeout: Duration::from_secs(30),
             max_stall: Duration::from_secs(5),
             max_age: Duration::from_secs(10),
+            max_snapshots: nonzero(32),
             max_rows: nonzero(100_000),
             max_result_bytes: ByteSize::mib(64),
             statement_cache: 256,

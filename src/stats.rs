@@ -128,6 +128,13 @@ pub enum State {
     Stopped,
 }
 
+impl State {
+    /// Whether its end has begun.
+    pub(crate) fn is_closing(&self) -> bool {
+        matches!(self, Self::ShuttingDown | Self::Stopped | Self::Failed)
+    }
+}
+
 /// The database at a glance. Counts are since it was opened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]

@@ -11,11 +11,11 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::shared::Shared;
-use super::ticket::{Chunk, ReadReply, ReadTicket};
+use super::ticket::{Chunk, Held, ReadReply, ReadTicket};
 use super::{Exit, Serve};
 use crate::engine::{Engine, ReadEngine, RowSink, Until};
 use crate::error::{ReadError, StatementError, StatementErrorKind as Kind};
-use crate::message::{Rows, Value, panic_message};
+use crate::message::{Column, Description, Rows, StepResult, Value, panic_message};
 use crate::policy::RefusedBecause;
 use crate::queue::{ONE, Queued, Woken};
 use crate::settings::{self, ReadersSettings};
@@ -66,10 +66,11 @@ impl ReaderActor {
         };
         // Nobody listens any more only if the supervisor is gone, and then the queue is closed too.
         let _ = serve.ready.send(());
+        let mut spare = None;
         while self.shared.reads.wait(ONE, None) != Woken::Finished {
             // Another reader may have been quicker.
             self.in_hand = self.shared.reads.pop();
-            if let Err(failure) = self.answer(engine.as_mut()) {
+            if let Err(failure) = self.answer(engine.as_mut(), &mut spare) {
                 return Exit::Failed(failure);
             }
         }
@@ -77,8 +78,20 @@ impl ReaderActor {
     }
 
     /// Runs the query in hand. An error means that the connection is of no more use.
-    fn answer(&mut self, engine: &mut dyn ReadEngine) -> Result<(), String> {
-        let Some(ticket) = &self.in_hand else { return Ok(()) };
+    ///
+    /// `spare`: a connection for who wants to hold one; it saves opening another.
+    fn answer(&mut self, engine: &mut dyn ReadEngine, spare: &mut Option<Held>) -> Result<(), String> {
+        let Some(ticket) = &mut self.in_hand else { return Ok(()) };
+        if matches!(ticket.reply, ReadReply::Release) {
+            let released =
+                ticket.held.take().and_then(|mut held| held.engine.release().is_ok().then_some(held));
+            // There may be one already: then this one is closed.
+            if spare.is_none() {
+                *spare = released;
+            }
+            self.in_hand = None;
+            return Ok(());
+        }
         if ticket.is_abandoned() {
             self.in_hand = None;
             return Ok(());
@@ -90,11 +103,19 @@ impl ReaderActor {
             return Ok(());
         }
         let until = Until { deadline: ticket.deadline, left: &ticket.left };
+        let engine = match &mut ticket.held {
+            Some(held) => held.engine.as_mut(),
+            None => engine,
+        };
         let result = match &ticket.reply {
-            ReadReply::Rows(_) => {
-                let mut sink = Collected { rows: Rows::default(), bytes: 0, limits: self.limits };
-                engine.query(&ticket.request, until, &mut sink).map(|()| Some(sink.rows))
+            ReadReply::Rows(_) | ReadReply::Typed(_) => {
+                let mut sink = Collected::within(self.limits);
+                engine.query(&ticket.request, until, &mut sink).map(|()| Found::Rows(sink.types, sink.rows))
             }
+            ReadReply::Description(_) => {
+                engine.describe(&ticket.request.statement.sql).map(Found::Description)
+            }
+            ReadReply::Hold(_) => hold(&self.shared, self.engine.as_ref(), spare).map(Found::Held),
             ReadReply::Stream { chunks, .. } => {
                 let mut sink = Streamed {
                     chunks,
@@ -108,17 +129,25 @@ impl ReaderActor {
                 engine
                     .query(&ticket.request, until, &mut sink)
                     .and_then(|()| sink.flush().map_err(ReadError::from))
-                    .map(|()| None)
+                    .map(|()| Found::Streamed)
             }
+            ReadReply::Release => Ok(Found::Streamed),
         };
-        let Some(ticket) = self.in_hand.take() else { return Ok(()) };
+        let Some(mut ticket) = self.in_hand.take() else { return Ok(()) };
         match result {
-            Ok(rows) => {
+            Ok(found) => {
                 stats::add(&stats.queries, 1);
+                ticket.return_held();
                 // A caller that left in the meantime gets nothing, and that is all right.
-                match ticket.reply {
-                    ReadReply::Rows(reply) => drop(reply.send(Ok(rows.unwrap_or_default()))),
-                    ReadReply::Stream { end, .. } => drop(end.send(Ok(()))),
+                match (ticket.reply, found) {
+                    (ReadReply::Rows(reply), Found::Rows(_, rows)) => drop(reply.send(Ok(rows))),
+                    (ReadReply::Typed(reply), Found::Rows(columns, Rows { rows, .. })) => {
+                        drop(reply.send(Ok(StepResult { columns, rows, ..StepResult::default() })));
+                    }
+                    (ReadReply::Description(reply), Found::Description(found)) => drop(reply.send(Ok(found))),
+                    (ReadReply::Hold(reply), Found::Held(held)) => drop(reply.send(Ok(held))),
+                    (ReadReply::Stream { end, .. }, _) => drop(end.send(Ok(()))),
+                    _ => {}
                 }
                 Ok(())
             }
@@ -136,11 +165,13 @@ impl ReaderActor {
     fn clear_hand(&mut self) {
         let Some(mut ticket) = self.in_hand.take() else { return };
         ticket.crashes += 1;
-        if ticket.crashes == 1 && matches!(ticket.reply, ReadReply::Rows(_)) {
+        if ticket.crashes == 1 && ticket.may_run_again() {
             self.shared.reads.give_back(std::iter::once(ticket));
             self.shared.answer_all_if_failed();
         } else {
             stats::add(&self.shared.stats.queries_failed, 1);
+            // Nobody knows what it is in the middle of.
+            ticket.held = None;
             let message = "the reader panicked while it ran this query";
             ticket.fail(StatementError::new(Kind::Panicked, message).into());
         }
@@ -165,6 +196,31 @@ impl Handler<Serve> for ReaderActor {
     }
 }
 
+/// What an answer is made of.
+enum Found {
+    Rows(Vec<Column>, Rows),
+    Description(Description),
+    Held(Held),
+    /// It is out already.
+    Streamed,
+}
+
+/// Begins to look at the file as it is now, on a connection of its own.
+fn hold(shared: &Arc<Shared>, engine: &dyn Engine, spare: &mut Option<Held>) -> Result<Held, ReadError> {
+    let mut held = match spare.take() {
+        Some(held) => held,
+        None => {
+            let connected = shared.connected();
+            let opened = engine
+                .open_reader()
+                .map_err(|error| ReadError::from(StatementError::new(Kind::Storage, error.to_string())))?;
+            Held::new(opened, connected)
+        }
+    };
+    held.commit = held.engine.hold()?;
+    Ok(held)
+}
+
 fn unwanted() -> StatementError {
     StatementError::new(Kind::StatementTimeout, "the caller did not take the rows in time")
 }
@@ -175,12 +231,23 @@ fn exceeded(what: String) -> StatementError {
 
 /// Rows held in memory, within the limits.
 struct Collected {
+    types: Vec<Column>,
     rows: Rows,
     bytes: usize,
     limits: Limits,
 }
 
+impl Collected {
+    fn within(limits: Limits) -> Self {
+        Self { types: Vec::new(), rows: Rows::default(), bytes: 0, limits }
+    }
+}
+
 impl RowSink for Collected {
+    fn typed_columns(&mut self, columns: Vec<Column>) {
+        self.types = columns;
+    }
+
     fn columns(&mut self, columns: Vec<String>) {
         self.rows.columns = columns;
     }
@@ -258,6 +325,10 @@ impl Streamed<'_> {
 }
 
 impl RowSink for Streamed<'_> {
+    fn typed_columns(&mut self, columns: Vec<Column>) {
+        let _ = self.send(Chunk::TypedColumns(columns));
+    }
+
     fn columns(&mut self, columns: Vec<String>) {
         // A receiver that is gone is noticed with the first rows.
         let _ = self.send(Chunk::Columns(columns));

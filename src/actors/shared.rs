@@ -1,6 +1,7 @@
 //! What the door and the actors share: the queues, the counts, and the news of state and commits.
 
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
@@ -9,7 +10,7 @@ use super::ticket::{ReadTicket, WriteTicket};
 use crate::engine::WriteOutcome;
 use crate::error::WriteError;
 use crate::message::{Burial, CommitSeq};
-use crate::policy::{AdmissionPolicy, LanePolicy, RefusedBecause};
+use crate::policy::{AdmissionPolicy, LanePolicy, Lanes, RefusedBecause};
 use crate::queue::Queue;
 use crate::settings::{self, Settings};
 use crate::stats::{self, State, Stats};
@@ -20,6 +21,8 @@ pub(crate) struct Shared {
     pub(crate) stats: Arc<Stats>,
     pub(crate) health: watch::Sender<Health>,
     pub(crate) last_commit: watch::Sender<CommitSeq>,
+    /// What the writer does just now.
+    occupation: AtomicU8,
     /// Who may still touch the file.
     users: watch::Sender<Users>,
     /// Kept while there is no writer: the next one resolves it.
@@ -27,6 +30,18 @@ pub(crate) struct Shared {
     /// What is to be kept of writes that failed, as long as it is not in the file.
     burials: Mutex<Burials>,
     max_burial_bytes: usize,
+}
+
+/// What the writer may be doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Occupation {
+    /// It waits for a write.
+    Idle,
+    /// It has writes in hand, or is about to.
+    Batch,
+    /// It obeys the holder of a lease.
+    Lease,
 }
 
 #[derive(Debug, Default)]
@@ -37,18 +52,18 @@ struct Burials {
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Users {
-    /// Actors that have a connection, or are opening one.
+    /// Connections, those that are being opened included.
     connected: usize,
     /// Nobody tells an actor to open one any more.
     unsupervised: bool,
 }
 
-/// An actor's word that it has a connection; gone when the connection is.
-pub(crate) struct Connected<'a>(&'a watch::Sender<Users>);
+/// Somebody's word that there is a connection; gone when the connection is.
+pub(crate) struct Connected(Arc<Shared>);
 
-impl Drop for Connected<'_> {
+impl Drop for Connected {
     fn drop(&mut self) {
-        self.0.send_modify(|users| users.connected -= 1);
+        self.0.users.send_modify(|users| users.connected -= 1);
     }
 }
 
@@ -86,6 +101,7 @@ impl Shared {
             stats,
             health: watch::Sender::new(Health { state: State::Starting, reason: None }),
             last_commit: watch::Sender::new(CommitSeq::default()),
+            occupation: AtomicU8::new(Occupation::Idle as u8),
             users: watch::Sender::new(Users::default()),
             doubt: Mutex::new(None),
             burials: Mutex::default(),
@@ -93,10 +109,28 @@ impl Shared {
         }
     }
 
-    /// To be held by an actor from before it opens a connection until after it has closed it.
-    pub(crate) fn connected(&self) -> Connected<'_> {
+    /// Said by the writer, before it takes anything from the queue.
+    pub(crate) fn occupied(&self, occupation: Occupation) {
+        self.occupation.store(occupation as u8, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_leased(&self) -> bool {
+        self.occupation.load(Ordering::SeqCst) == Occupation::Lease as u8
+    }
+
+    /// Whether nothing that entered the queue before is still to be committed.
+    pub(crate) fn is_settled(&self) -> bool {
+        let (held, waiting) = self.intake.load();
+        // In this order: the writer says that it is occupied before it takes what is held.
+        held.all().items == 0
+            && waiting == Lanes::default()
+            && self.occupation.load(Ordering::SeqCst) == Occupation::Idle as u8
+    }
+
+    /// To be held from before a connection is opened until after it is closed.
+    pub(crate) fn connected(self: &Arc<Self>) -> Connected {
         self.users.send_modify(|users| users.connected += 1);
-        Connected(&self.users)
+        Connected(Arc::clone(self))
     }
 
     /// Said by the supervisor at its end, whatever ended it.
@@ -185,7 +219,7 @@ impl Shared {
 
     /// Whether its end has begun.
     pub(crate) fn is_closing(&self) -> bool {
-        matches!(self.health.borrow().state, State::ShuttingDown | State::Stopped | State::Failed)
+        self.health.borrow().state.is_closing()
     }
 
     pub(crate) fn has_failed(&self) -> bool {

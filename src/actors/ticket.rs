@@ -9,9 +9,13 @@ use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::engine::WriteOutcome;
+use super::shared::Connected;
+use crate::engine::{ReadEngine, WriteOutcome};
 use crate::error::{ReadError, Refusal, WriteError};
-use crate::message::{Burial, LeaseSeat, ReadRequest, Rows, Task, Value, WriteRequest};
+use crate::message::{
+    Burial, Column, CommitSeq, Description, LeaseSeat, ReadRequest, Rows, StepResult, Task, Value,
+    WriteRequest,
+};
 use crate::policy::{Lane, RefusedBecause};
 use crate::queue::Queued;
 
@@ -167,22 +171,50 @@ pub(crate) struct ReadTicket {
     pub(crate) deadline: Instant,
     /// Becomes true when the caller has left.
     pub(crate) left: Arc<AtomicBool>,
+    /// What it is run on, if not on the reader's own connection.
+    pub(crate) held: Option<Held>,
+    /// Where that goes afterwards.
+    give_back: Option<oneshot::Sender<Held>>,
     size: usize,
     /// Readers that panicked with this in hand.
     pub(crate) crashes: u32,
 }
 
-/// Where the rows go.
+/// A connection that sees the file as it was when somebody began to look at it. Readers run what is asked of it.
+pub(crate) struct Held {
+    pub(crate) engine: Box<dyn ReadEngine + Send>,
+    /// The last COMMIT that it sees.
+    pub(crate) commit: CommitSeq,
+    _connected: Connected,
+}
+
+impl Held {
+    pub(crate) fn new(engine: Box<dyn ReadEngine + Send>, connected: Connected) -> Self {
+        Self { engine, commit: CommitSeq::default(), _connected: connected }
+    }
+}
+
+/// What is wanted, and where it goes.
 pub(crate) enum ReadReply {
     /// All at once.
     Rows(oneshot::Sender<Result<Rows, ReadError>>),
     /// As they come, and how it ended: without that, rows that are missing would look like the end.
     Stream { chunks: mpsc::Sender<Chunk>, end: oneshot::Sender<Result<(), ReadError>> },
+    /// All at once, with the types of the columns.
+    Typed(oneshot::Sender<Result<StepResult, ReadError>>),
+    /// What the statement is.
+    Description(oneshot::Sender<Result<Description, ReadError>>),
+    /// A connection that sees the file as it is now.
+    Hold(oneshot::Sender<Result<Held, ReadError>>),
+    /// Nothing: the connection is not needed any more.
+    Release,
 }
 
 /// A piece of a streamed result; the columns come first, once.
 #[derive(Debug)]
 pub(crate) enum Chunk {
+    /// Before the names, if they are wanted.
+    TypedColumns(Vec<Column>),
     Columns(Vec<String>),
     Rows(Vec<Vec<Value>>),
 }
@@ -190,10 +222,32 @@ pub(crate) enum Chunk {
 impl ReadTicket {
     pub(crate) fn new(request: ReadRequest, reply: ReadReply, deadline: Instant, caller: &Presence) -> Self {
         let size = request.statement.size();
-        Self { request, reply, deadline, left: caller.left(), size, crashes: 0 }
+        let left = caller.left();
+        Self { request, reply, deadline, left, held: None, give_back: None, size, crashes: 0 }
     }
 
-    pub(crate) fn fail(self, error: ReadError) {
+    /// To be run on this connection, which is given back before the answer.
+    pub(crate) fn on(mut self, held: Held, give_back: oneshot::Sender<Held>) -> Self {
+        (self.held, self.give_back) = (Some(held), Some(give_back));
+        self
+    }
+
+    /// Whether it can be run again after a panic: nothing of it is out, and its connection is none that may have been
+    /// left in the middle of something.
+    pub(crate) fn may_run_again(&self) -> bool {
+        self.held.is_none() && !matches!(self.reply, ReadReply::Stream { .. })
+    }
+
+    /// To be called before the answer, so that who has that has the connection too.
+    pub(crate) fn return_held(&mut self) {
+        if let (Some(held), Some(give_back)) = (self.held.take(), self.give_back.take()) {
+            // Nobody there: it is closed.
+            drop(give_back.send(held));
+        }
+    }
+
+    pub(crate) fn fail(mut self, error: ReadError) {
+        self.return_held();
         match self.reply {
             ReadReply::Rows(reply) => {
                 let _ = reply.send(Err(error));
@@ -201,6 +255,10 @@ impl ReadTicket {
             ReadReply::Stream { end, .. } => {
                 let _ = end.send(Err(error));
             }
+            ReadReply::Typed(reply) => drop(reply.send(Err(error))),
+            ReadReply::Description(reply) => drop(reply.send(Err(error))),
+            ReadReply::Hold(reply) => drop(reply.send(Err(error))),
+            ReadReply::Release => {}
         }
     }
 
@@ -218,6 +276,10 @@ impl Queued for ReadTicket {
         match &self.reply {
             ReadReply::Rows(reply) => reply.is_closed(),
             ReadReply::Stream { chunks, .. } => chunks.is_closed(),
+            ReadReply::Typed(reply) => reply.is_closed(),
+            ReadReply::Description(reply) => reply.is_closed(),
+            ReadReply::Hold(reply) => reply.is_closed(),
+            ReadReply::Release => false,
         }
     }
 }

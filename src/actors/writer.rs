@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorContext, Addr, Handler, MessageResult, SyncArbiter, SyncContext};
 
-use super::shared::{Doubt, Shared};
+use super::shared::{Doubt, Occupation, Shared};
 use super::ticket::WriteTicket;
 use super::{Collect, Exit};
 use crate::engine::{Engine, EngineFailure, Occasion, Outcomes, WriteEngine};
@@ -104,6 +104,7 @@ impl WriterActor {
         // Nobody listens any more only if the supervisor is gone, and then the queue is closed too.
         let _ = collect.ready.send(());
         loop {
+            self.shared.occupied(Occupation::Idle);
             let unburied = || self.shared.has_burials().then_some(UNBURIED_PAUSE);
             let until = engine.idle_pause().or_else(unburied).map(|pause| Instant::now() + pause);
             match self.shared.intake.wait(ONE, until) {
@@ -113,7 +114,7 @@ impl WriterActor {
                     self.bury(engine)?;
                     continue;
                 }
-                Woken::Ready => {}
+                Woken::Ready => self.shared.occupied(Occupation::Batch),
             }
             let reason = self.collect_batch();
             self.drop_the_late();
@@ -268,7 +269,9 @@ impl WriterActor {
         self.shared.stats.in_hand.store(1, Relaxed);
         let Hand { tickets, outcomes, .. } = &mut self.hand;
         let Some(seat) = tickets[0].request.task.as_lease() else { return Ok(()) };
+        self.shared.occupied(Occupation::Lease);
         let result = engine.lease(seat, outcomes);
+        self.shared.occupied(Occupation::Batch);
         self.shared.stats.in_hand.store(0, Relaxed);
         self.shared.last_commit.send_replace(engine.last_commit());
         if result.is_ok() {

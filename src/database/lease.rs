@@ -9,10 +9,10 @@ use futures_util::future::{Either, select};
 use tokio::sync::oneshot;
 
 use super::{Database, PendingWrite};
-use crate::error::WriteError;
+use crate::error::{StatementError, WriteError};
 use crate::message::{
-    BeginLease, CommitSeq, Committed, LeaseHold, LeaseOrder, LeaseSeat, Rows, Statement, StatementResult,
-    Task,
+    BeginLease, CommitSeq, Committed, Description, LeaseHold, LeaseOrder, LeaseSeat, LeaseTerms, Rows,
+    Statement, StatementResult, StepResult, Stepped, Task,
 };
 use crate::policy::Lane;
 
@@ -31,6 +31,13 @@ pub struct Lease {
     told: Option<WriteError>,
 }
 
+/// How the wish to commit ended.
+pub(super) enum Wish {
+    Committed(CommitSeq),
+    /// Foreign keys are still violated, and the transaction goes on.
+    Refused(Lease, StatementError),
+}
+
 type Ending = Pin<Box<dyn Future<Output = Result<Committed, WriteError>> + Send>>;
 
 impl Database {
@@ -42,9 +49,18 @@ impl Database {
         self.submit_lease(begin).granted().await
     }
 
+    /// The same, on terms that only a session asks for.
+    pub(super) async fn lease_on(&self, begin: BeginLease, terms: LeaseTerms) -> Result<Lease, WriteError> {
+        self.submit_lease_on(begin, terms).granted().await
+    }
+
     /// Puts the wish for a lease into the queue at once, to be awaited later.
     pub(super) fn submit_lease(&self, begin: BeginLease) -> PendingLease {
-        let (seat, hold) = LeaseSeat::new(begin.max_age);
+        self.submit_lease_on(begin, LeaseTerms::default())
+    }
+
+    fn submit_lease_on(&self, begin: BeginLease, terms: LeaseTerms) -> PendingLease {
+        let (seat, hold) = LeaseSeat::new(begin.max_age, terms);
         let limit = begin.timeout.and_then(super::time_limit);
         let overflow = self.inner.settings.queue.overflow;
         PendingLease {
@@ -85,19 +101,43 @@ impl Lease {
     /// [`WriteError::Statement`]: it failed, and the transaction goes on. [`WriteError::LeaseEnded`]: the lease is over, and
     /// nothing of it was kept.
     pub async fn execute(&mut self, statement: impl Into<Statement>) -> Result<StatementResult, WriteError> {
+        let StepResult { columns, rows, rows_affected, last_insert_rowid } =
+            self.step(statement.into()).await?.result?;
+        let columns = columns.into_iter().map(|column| column.name).collect();
+        Ok(StatementResult { rows_affected, last_insert_rowid, columns, rows })
+    }
+
+    /// Runs one statement, and says whether it ended the transaction.
+    pub(super) async fn step(&mut self, statement: Statement) -> Result<Stepped, WriteError> {
+        self.order(|reply| LeaseOrder::Run(statement, reply)).await
+    }
+
+    /// Says what a statement is, with what the transaction did so far.
+    pub(super) async fn describe(
+        &mut self,
+        sql: String,
+    ) -> Result<Result<Description, StatementError>, WriteError> {
+        self.order(|reply| LeaseOrder::Describe(sql, reply)).await
+    }
+
+    /// Gives an order that is answered, and waits for that; an error means that the lease is over.
+    async fn order<T>(
+        &mut self,
+        order: impl FnOnce(oneshot::Sender<T>) -> LeaseOrder,
+    ) -> Result<T, WriteError> {
         let Some(outcome) = &mut self.outcome else { return Err(self.ending().await) };
-        let (reply, result) = oneshot::channel();
+        let (reply, answer) = oneshot::channel();
         // An order that nobody takes any more is answered by the outcome.
-        let _ = self.orders.send(LeaseOrder::Run(statement.into(), reply));
-        // The result first: the statement that ended the transaction has an error of its own.
-        match select(result, outcome).await {
-            Either::Left((Ok(result), _)) => result.map_err(WriteError::from),
+        let _ = self.orders.send(order(reply));
+        // The answer first: the statement that ended the transaction has an error of its own.
+        match select(answer, outcome).await {
+            Either::Left((Ok(answer), _)) => Ok(answer),
             Either::Left((Err(_), _)) => Err(self.ending().await),
-            Either::Right((answer, mut result)) => {
-                (self.outcome, self.told) = (None, Some(ended(answer)));
-                // Both may have come since the result was looked for.
-                match result.try_recv() {
-                    Ok(result) => result.map_err(WriteError::from),
+            Either::Right((outcome, mut answer)) => {
+                (self.outcome, self.told) = (None, Some(ended(outcome)));
+                // Both may have come since the answer was looked for.
+                match answer.try_recv() {
+                    Ok(answer) => Ok(answer),
                     Err(_) => Err(self.ending().await),
                 }
             }
@@ -118,10 +158,27 @@ impl Lease {
     /// # Errors
     /// [`WriteError`]: nothing of it was kept, or, in the one case that says so, its outcome is unknown.
     pub async fn commit(mut self) -> Result<CommitSeq, WriteError> {
-        let _ = self.orders.send(LeaseOrder::Commit);
+        let _ = self.orders.send(LeaseOrder::Commit(None));
         match self.outcome.take() {
             Some(outcome) => outcome.await.map(|committed| committed.commit),
             None => Err(self.ending().await),
+        }
+    }
+
+    /// Commits what was done, unless foreign keys are violated: then the transaction goes on, as it does in SQLite.
+    pub(super) async fn wish_to_commit(mut self) -> Result<Wish, WriteError> {
+        let Some(outcome) = self.outcome.take() else { return Err(self.ending().await) };
+        let (reply, refused) = oneshot::channel();
+        let _ = self.orders.send(LeaseOrder::Commit(Some(reply)));
+        match select(refused, outcome).await {
+            Either::Left((Ok(error), outcome)) => {
+                self.outcome = Some(outcome);
+                Ok(Wish::Refused(self, error))
+            }
+            Either::Left((Err(_), outcome)) => {
+                outcome.await.map(|committed| Wish::Committed(committed.commit))
+            }
+            Either::Right((outcome, _)) => outcome.map(|committed| Wish::Committed(committed.commit)),
         }
     }
 

@@ -9,6 +9,7 @@ mod open;
 mod relay;
 mod session;
 mod shutdown;
+mod snapshot;
 mod status;
 mod stream;
 
@@ -18,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::select;
 use serde::de::DeserializeOwned;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 pub use actor::{DatabaseActor, Flush, GetStatus};
 pub use lease::Lease;
@@ -54,6 +55,8 @@ struct Inner {
     shared: Arc<Shared>,
     engine: Arc<dyn Engine>,
     settings: Settings,
+    /// How many snapshots there may be besides those there are.
+    snapshots: Arc<Semaphore>,
 }
 
 impl Drop for Inner {
@@ -144,12 +147,19 @@ impl Database {
     /// # Errors
     /// [`ReadError`] if it fails before the first row.
     pub async fn query_stream(&self, query: impl Into<Query>) -> Result<RowStream, ReadError> {
-        let query = query.into();
+        self.stream(query.into(), None).await
+    }
+
+    async fn stream(&self, query: Query, session: Option<i64>) -> Result<RowStream, ReadError> {
         let deadline = self.read_deadline(&query);
         self.wait_for_commit(&query, deadline).await?;
         let (reply, stream) = RowStream::channel();
-        let request =
-            ReadRequest { statement: query.statement, extent: Extent::Unlimited, is_own: query.is_own };
+        let request = ReadRequest {
+            statement: query.statement,
+            extent: Extent::Unlimited,
+            is_own: query.is_own,
+            session,
+        };
         self.push_read(ReadTicket::new(request, reply, deadline, stream.presence()));
         stream.begin().await
     }
@@ -171,6 +181,16 @@ impl Database {
             last = last.max(flush.outcome().await?.commit);
         }
         Ok(last)
+    }
+
+    /// Waits until all writes are committed that were sent before, by whomever; but not for long, and not behind somebody's
+    /// lease.
+    async fn settle(&self) {
+        /// Longer than a COMMIT takes on a slow disk.
+        const PATIENCE: Duration = Duration::from_millis(250);
+        if !self.inner.shared.is_settled() && !self.inner.shared.is_leased() {
+            let _ = in_time(Instant::now() + PATIENCE, self.flush()).await;
+        }
     }
 
     /// The number of the last COMMIT.
@@ -221,16 +241,16 @@ impl Database {
         let deadline = self.read_deadline(&query);
         self.wait_for_commit(&query, deadline).await?;
         let (reply, rows) = oneshot::channel();
-        let request = ReadRequest { statement: query.statement, extent: query.extent, is_own: query.is_own };
+        let request = ReadRequest {
+            statement: query.statement,
+            extent: query.extent,
+            is_own: query.is_own,
+            session: None,
+        };
         // Lives as long as this future: a caller who drops it ends the query.
         let presence = Presence::default();
         self.push_read(ReadTicket::new(request, ReadReply::Rows(reply), deadline, &presence));
-        // The reader keeps the time of what it runs, and says more of it; this is for what waits for a reader.
-        let answered = in_time(deadline + GRACE, rows).await;
-        answered.map_or_else(
-            || Err(Refusal::new(RefusedBecause::DeadlinePassed).into()),
-            |answer| answer.unwrap_or_else(|_| Err(stopped().into())),
-        )
+        answered(rows, deadline).await
     }
 
     fn push_read(&self, ticket: ReadTicket) {
@@ -323,6 +343,17 @@ async fn in_time<F: Future>(deadline: Instant, future: F) -> Option<F::Output> {
         return Some(future.await);
     }
     tokio::time::timeout_at(deadline.into(), future).await.ok()
+}
+
+/// What a reader answers. It keeps the time of what it runs, and says more of it; this is for what waits for a reader.
+async fn answered<T>(
+    answer: oneshot::Receiver<Result<T, ReadError>>,
+    deadline: Instant,
+) -> Result<T, ReadError> {
+    in_time(deadline + GRACE, answer).await.map_or_else(
+        || Err(Refusal::new(RefusedBecause::DeadlinePassed).into()),
+        |answer| answer.unwrap_or_else(|_| Err(stopped().into())),
+    )
 }
 
 fn stopped() -> Refusal {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rusqlite::Connection;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::{Database, Inner};
 use crate::actors::shared::Shared;
@@ -61,7 +61,9 @@ impl DatabaseBuilder {
         let shared = Arc::new(Shared::new(&self.settings, stats));
         let (started, outcome) = oneshot::channel();
         Supervisor::launch(Arc::clone(&shared), &engine, &self.settings, started);
-        let database = Database { inner: Arc::new(Inner { shared, engine, settings: self.settings }) };
+        let snapshots = Arc::new(Semaphore::new(self.settings.readers.max_snapshots.get()));
+        let inner = Inner { shared, engine, settings: self.settings, snapshots };
+        let database = Database { inner: Arc::new(inner) };
         outcome.await.map_err(|_| StartError::Stopped("the supervisor is gone".into()))??;
         Ok(database)
     }

@@ -4,12 +4,13 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::actors::ticket::{Chunk, Presence, ReadReply};
 use crate::error::ReadError;
-use crate::message::Value;
+use crate::message::{Column, Value};
 
 /// The rows of a query, in pieces, as a reader finds them. Dropping it ends the query.
 #[derive(Debug)]
 pub struct RowStream {
     columns: Vec<String>,
+    types: Vec<Column>,
     chunks: mpsc::Receiver<Chunk>,
     /// How it ended; none after it was told.
     end: Option<oneshot::Receiver<Result<(), ReadError>>>,
@@ -24,7 +25,16 @@ impl RowStream {
         let (sender, chunks) = mpsc::channel(PIECES);
         let (told, end) = oneshot::channel();
         let reply = ReadReply::Stream { chunks: sender, end: told };
-        (reply, Self { columns: Vec::new(), chunks, end: Some(end), presence: Presence::default() })
+        (
+            reply,
+            Self {
+                columns: Vec::new(),
+                types: Vec::new(),
+                chunks,
+                end: Some(end),
+                presence: Presence::default(),
+            },
+        )
     }
 
     /// Seen by the reader.
@@ -34,15 +44,23 @@ impl RowStream {
 
     /// Waits for the columns, with which every result begins.
     pub(super) async fn begin(mut self) -> Result<Self, ReadError> {
-        match self.chunks.recv().await {
-            Some(Chunk::Columns(columns)) => {
-                self.columns = columns;
-                Ok(self)
-            }
-            Some(Chunk::Rows(_)) | None => {
-                self.failure().await.map_or_else(|| Err(super::stopped().into()), Err)
+        loop {
+            match self.chunks.recv().await {
+                Some(Chunk::TypedColumns(columns)) => self.types = columns,
+                Some(Chunk::Columns(columns)) => {
+                    self.columns = columns;
+                    return Ok(self);
+                }
+                Some(Chunk::Rows(_)) | None => {
+                    return self.failure().await.map_or_else(|| Err(super::stopped().into()), Err);
+                }
             }
         }
+    }
+
+    /// The columns with their types, if they were asked for.
+    pub(super) fn take_types(&mut self) -> Vec<Column> {
+        std::mem::take(&mut self.types)
     }
 
     /// After the last piece: what was wrong, told once. A reader that is gone without a word did not get to the end.
@@ -63,7 +81,7 @@ impl RowStream {
     pub async fn next(&mut self) -> Option<Result<Vec<Vec<Value>>, ReadError>> {
         match self.chunks.recv().await {
             Some(Chunk::Rows(rows)) => Some(Ok(rows)),
-            Some(Chunk::Columns(_)) => Some(Ok(Vec::new())),
+            Some(Chunk::Columns(_) | Chunk::TypedColumns(_)) => Some(Ok(Vec::new())),
             None => self.failure().await.map(Err),
         }
     }

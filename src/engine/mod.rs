@@ -9,12 +9,14 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use crate::error::{ReadError, StartError, StatementError, WriteError};
-use crate::message::{Burial, CommitSeq, Committed, LeaseSeat, ReadRequest, Value, WriteRequest};
+use crate::message::{
+    Burial, Column, CommitSeq, Committed, Description, LeaseSeat, ReadRequest, Value, WriteRequest,
+};
 
 /// What the actors need to open their connections, again after each failure.
 pub(crate) trait Engine: Send + Sync + 'static {
     fn open_writer(&self) -> Result<Box<dyn WriteEngine>, StartError>;
-    fn open_reader(&self) -> Result<Box<dyn ReadEngine>, StartError>;
+    fn open_reader(&self) -> Result<Box<dyn ReadEngine + Send>, StartError>;
     /// Ends the statements of callers that run now, and all that begin later: the time of a shutdown is up.
     fn interrupt(&self);
     /// Lets go of the file: all connections are closed, and nothing will be opened any more.
@@ -61,6 +63,15 @@ pub(crate) trait ReadEngine {
         until: Until<'_>,
         sink: &mut dyn RowSink,
     ) -> Result<(), ReadError>;
+
+    /// Says what a statement is, without running it.
+    fn describe(&mut self, sql: &str) -> Result<Description, ReadError>;
+
+    /// From now on all queries see the file as it is now, until [`ReadEngine::release`]. Says which COMMIT was the last.
+    fn hold(&mut self) -> Result<CommitSeq, ReadError>;
+
+    /// Queries see what is new again.
+    fn release(&mut self) -> Result<(), ReadError>;
 }
 
 /// What ends a query before its last row.
@@ -74,6 +85,8 @@ pub(crate) struct Until<'a> {
 /// Where the rows of a query go.
 pub(crate) trait RowSink {
     fn columns(&mut self, columns: Vec<String>);
+    /// Comes before the names, if the request asks for it.
+    fn typed_columns(&mut self, columns: Vec<Column>);
     /// How many bytes the next row may have.
     fn room(&self) -> usize;
     /// The next row has so many bytes (more than there is room for, if it does not matter how many); it is copied only if

@@ -221,7 +221,9 @@ impl Burial {
                 statements: serde_json::to_string(statements).ok()?,
                 key: request.key.as_ref().map(|key| key.as_str().to_owned()),
             },
-            Task::Logic(_) | Task::Lease(_) | Task::Expire(_) | Task::Flush => return None,
+            Task::Logic(_) | Task::Program(_) | Task::Lease(_) | Task::Expire(_) | Task::Flush => {
+                return None;
+            }
         };
         let failed_at = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
         Some(Self { what, error: error.clone(), failed_at })

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::{Statement, StatementResult};
+use super::{Description, Statement, StepResult};
 use crate::error::{LeaseEnd, StatementError};
 
 /// A message: asks for a lease, answered with a [`Lease`](crate::Lease) when its turn has come.
@@ -43,9 +43,35 @@ impl BeginLease {
 
 /// What the holder of a lease wants next.
 pub(crate) enum LeaseOrder {
-    Run(Statement, oneshot::Sender<Result<StatementResult, StatementError>>),
-    Commit,
+    Run(Statement, oneshot::Sender<Stepped>),
+    /// Says what a statement is.
+    Describe(String, oneshot::Sender<Result<Description, StatementError>>),
+    /// If foreign keys are still violated and somebody is there to be told, the transaction goes on.
+    Commit(Option<oneshot::Sender<StatementError>>),
     Rollback,
+}
+
+/// What became of an order to run a statement.
+#[derive(Debug)]
+pub(crate) struct Stepped {
+    pub(crate) result: Result<StepResult, StatementError>,
+    /// Whether the statement ended the transaction.
+    pub(crate) is_over: bool,
+}
+
+/// What a lease is to be like, beside its times.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LeaseTerms {
+    /// Whether foreign keys are enforced.
+    pub(crate) foreign_keys: bool,
+    /// What `last_insert_rowid()` is to be before its first statement.
+    pub(crate) last_rowid: i64,
+}
+
+impl Default for LeaseTerms {
+    fn default() -> Self {
+        Self { foreign_keys: true, last_rowid: 0 }
+    }
 }
 
 /// The writer's end of a lease.
@@ -53,6 +79,7 @@ pub(crate) struct LeaseSeat {
     granted: Cell<Option<oneshot::Sender<()>>>,
     orders: Receiver<LeaseOrder>,
     pub(crate) max_age: Option<Duration>,
+    pub(crate) terms: LeaseTerms,
 }
 
 /// What the holder has of it: told when it is granted, and the way for orders.
@@ -62,10 +89,11 @@ pub(crate) struct LeaseHold {
 }
 
 impl LeaseSeat {
-    pub(crate) fn new(max_age: Option<Duration>) -> (Self, LeaseHold) {
+    pub(crate) fn new(max_age: Option<Duration>, terms: LeaseTerms) -> (Self, LeaseHold) {
         let (grant, granted) = oneshot::channel();
         let (sender, orders) = channel();
-        (Self { granted: Cell::new(Some(grant)), orders, max_age }, LeaseHold { granted, orders: sender })
+        let seat = Self { granted: Cell::new(Some(grant)), orders, max_age, terms };
+        (seat, LeaseHold { granted, orders: sender })
     }
 
     /// Tells the holder that its turn has come; not if it has left.

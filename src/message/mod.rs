@@ -9,6 +9,7 @@ mod program;
 mod query;
 mod receipt;
 mod rows;
+pub(crate) mod script;
 mod statement;
 mod transaction;
 mod typed;
@@ -29,9 +30,11 @@ pub use typed::{Keyed, Read, Write};
 pub use value::Value;
 
 pub(crate) use dead_letter::{Burial, Buried, GetDeadLetterIds, statements_from_json};
-pub(crate) use lease::{LeaseHold, LeaseOrder, LeaseSeat};
+pub(crate) use lease::{LeaseHold, LeaseOrder, LeaseSeat, LeaseTerms, Stepped};
 pub(crate) use logic::{Logic, Returned, Steps, panic_message};
-pub(crate) use program::{Column, Condition, Description, Step, StepOutcomes, StepResult};
+pub(crate) use program::{
+    Column, Condition, Description, Program, ProgramEnd, Step, StepOutcomes, StepResult,
+};
 pub(crate) use query::{Extent, ReadRequest};
 pub(crate) use receipt::Committed;
 pub(crate) use statement::Fingerprint;

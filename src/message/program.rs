@@ -1,6 +1,8 @@
 //! A program: statements in order, each run or passed over according to how those before it ended. What a connection of
 //! one's own would do with them, sent in one go.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use super::{Statement, Value};
 use crate::error::StatementError;
 
@@ -50,6 +52,58 @@ pub(crate) struct StepResult {
 
 /// What each step did, in their order; none for one that was passed over.
 pub(crate) type StepOutcomes<E = StatementError> = Vec<Option<Result<StepResult, E>>>;
+
+/// Steps on their way to the writer, to be run as one write of a batch: transactions that they begin and end are a part of
+/// it that is kept or undone.
+#[derive(Debug)]
+pub(crate) struct Program {
+    pub(crate) steps: Vec<Step>,
+    /// What `last_insert_rowid()` is to be before the first of them.
+    pub(crate) last_rowid: i64,
+    ended: Ended,
+}
+
+/// Where the end of a program is left for who sent it. If it ran more than once the last time counts.
+pub(super) type Ended = Arc<Mutex<Option<ProgramEnd>>>;
+
+/// How a program ended on the writer.
+#[derive(Debug)]
+pub(crate) enum ProgramEnd {
+    /// Kept once it is committed.
+    Done(StepOutcomes),
+    /// It does what only a connection of one's own can, such as to leave a transaction open; nothing of it was kept.
+    NeedsLease,
+}
+
+impl Program {
+    pub(crate) fn new(steps: Vec<Step>, last_rowid: i64) -> (Self, Ended) {
+        let ended = Ended::default();
+        (Self { steps, last_rowid, ended: Arc::clone(&ended) }, ended)
+    }
+
+    pub(crate) fn end(&self, end: ProgramEnd) {
+        *self.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
+    }
+
+    /// In bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.steps.iter().map(|step| step.statement.size()).sum()
+    }
+}
+
+impl Step {
+    /// One statement whose rows are wanted.
+    pub(crate) fn of(statement: Statement) -> Self {
+        Self { statement, condition: None, wants_rows: true }
+    }
+}
+
+impl StepResult {
+    /// What it occupies, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.rows.iter().flatten().map(Value::size).sum()
+    }
+}
 
 /// What a statement is, before it is run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

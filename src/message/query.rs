@@ -88,6 +88,8 @@ pub(crate) struct ReadRequest {
     pub(crate) statement: Statement,
     pub(crate) extent: Extent,
     pub(crate) is_own: bool,
+    /// If a session asks: the rowid it inserted last, or 0. It wants to know the declared types of the columns, too.
+    pub(crate) session: Option<i64>,
 }
 
 /// How much of a result is wanted.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ExpireDeadLetters, IdempotencyKey, LeaseSeat, Logic, Statement};
+use super::{ExpireDeadLetters, IdempotencyKey, LeaseSeat, Logic, Program, Statement};
 use crate::policy::Lane;
 
 /// Statements that are committed all or none.
@@ -73,6 +73,7 @@ pub(crate) enum Task {
     /// All of them or none.
     Statements(Vec<Statement>),
     Logic(Logic),
+    Program(Program),
     /// Has the writer to itself, so it is never part of a batch.
     Lease(LeaseSeat),
     /// Tries a dead letter again; it is one no more if that is committed.
@@ -89,6 +90,7 @@ impl Task {
     pub(crate) fn size(&self) -> usize {
         match self {
             Self::Statements(statements) => statements.iter().map(Statement::size).sum(),
+            Self::Program(program) => program.size(),
             Self::Logic(_) | Self::Lease(_) | Self::Retry(_) => Self::UNKNOWN_SIZE,
             Self::Expire(expire) => {
                 Self::UNKNOWN_SIZE + expire.ids.as_ref().map_or(0, |ids| size_of_val(ids.as_slice()))

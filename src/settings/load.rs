@@ -96,6 +96,10 @@ impl Settings {
             "readers.threads is above 1024; each is a thread with a connection",
         )?;
         check(
+            self.readers.max_snapshots.get() <= 1024,
+            "readers.max_snapshots is above 1024; each is a connection",
+        )?;
+        check(
             self.server.max_body.as_u64() > 0,
             "server.max_body is 0; no request with a body could be taken",
         )?;
@@ -146,6 +150,7 @@ impl Settings {
             ("writer.max_linger", self.writer.max_linger, Duration::from_mins(1)),
             ("writer.statement_timeout", self.writer.statement_timeout, LONGEST),
             ("writer.lease_timeout", self.writer.lease_timeout, LONGEST),
+            ("writer.lease_wait", self.writer.lease_wait, LONGEST),
             ("readers.query_timeout", readers.query_timeout, LONGEST),
             ("readers.max_stall", readers.max_stall, LONGEST),
             ("readers.max_age", readers.max_age, LONGEST),

@@ -161,7 +161,8 @@ fn a_failing_statement_leaves_a_lease_open_unless_sqlite_ends_it() {
             ("INSERT INTO t VALUES (1)", "constraint_violation"),
             ("INSERT INTO nowhere VALUES (1)", "invalid_sql"),
             ("COMMIT", "forbidden_sql"),
-            ("SAVEPOINT s", "forbidden_sql"),
+            ("SAVEPOINT _actix_sqlite_write", "forbidden_sql"),
+            ("RELEASE unknown", "invalid_sql"),
             ("DELETE FROM _actix_sqlite_commit", "forbidden_sql"),
         ] {
             assert_eq!(lease.execute(sql).await.unwrap_err().code(), code, "{sql}");
@@ -236,5 +237,32 @@ fn a_shutdown_lets_a_lease_finish_in_time_and_ends_it_when_its_own_time_is_up() 
             assert!(soon("the shutdown", ending).await.unwrap().closed);
             assert_eq!(stored(&place.open(|_| ()).await).await, [1, 2]);
         }
+    });
+}
+
+#[test]
+fn a_lease_has_savepoints_of_its_own() {
+    run(async {
+        let place = Place::new();
+        let database = open(&place, LONG).await;
+        let mut lease = database.lease(BeginLease::new()).await.unwrap();
+        for sql in [
+            "INSERT INTO t VALUES (1)",
+            "SAVEPOINT outer",
+            "INSERT INTO t VALUES (2)",
+            "SAVEPOINT \"in ner\"",
+            "INSERT INTO t VALUES (3)",
+            "ROLLBACK TO \"in ner\"",
+            "INSERT INTO t VALUES (4)",
+            "RELEASE outer",
+        ] {
+            lease.execute(sql).await.unwrap();
+        }
+        assert_eq!(lease.execute("RELEASE outer").await.unwrap_err().code(), "invalid_sql");
+        lease.commit().await.unwrap();
+        assert_eq!(stored(&database).await, [1, 2, 4]);
+        // Nobody else has them, in whatever state the prepared statements are.
+        let error = database.execute("SAVEPOINT outer").await.unwrap_err();
+        assert_eq!(error.code(), "forbidden_sql");
     });
 }

@@ -14,6 +14,8 @@ thread_local! {
     /// Whether the engine's own SQL is being prepared on this thread. A connection lives on one thread, and SQLite
     /// calls the authorizer on the thread that prepares.
     static TRUSTED: Cell<bool> = const { Cell::new(false) };
+    /// Whether what is being prepared runs in a transaction of the caller's own.
+    static IN_TRANSACTION: Cell<bool> = const { Cell::new(false) };
     /// What was refused last, for the error message: SQLite itself only says "not authorized".
     static REFUSED: Cell<Option<String>> = const { Cell::new(None) };
     /// Whether what was prepared last makes or alters something in the schema.
@@ -33,6 +35,23 @@ impl Trusted {
 impl Drop for Trusted {
     fn drop(&mut self) {
         TRUSTED.set(false);
+    }
+}
+
+/// While it lives, a caller's SQL may do what is only good inside of a transaction of its own. To be kept for as long as the
+/// statement may be prepared again, and not for statements of the cache: they would be there for everybody.
+pub(super) struct InTransaction(());
+
+impl InTransaction {
+    pub(super) fn begin() -> Self {
+        IN_TRANSACTION.set(true);
+        Self(())
+    }
+}
+
+impl Drop for InTransaction {
+    fn drop(&mut self) {
+        IN_TRANSACTION.set(false);
     }
 }
 
@@ -74,6 +93,7 @@ const READING_PRAGMAS: &[&str] = &[
     "page_size",
     "pragma_list",
     "quick_check",
+    "read_uncommitted",
     "schema_version",
     "synchronous",
     "table_info",
@@ -136,6 +156,14 @@ fn refusal(context: &AuthContext<'_>, writing_pragmas: &[&str]) -> Option<String
     let transactions = "transaction control is not for statements; send a transaction instead";
     let temporary = "temporary objects live on one connection, and no caller has one of its own; use a table";
     match context.action {
+        A::Savepoint { savepoint_name, .. } if IN_TRANSACTION.get() => {
+            is_own(savepoint_name).then(|| format!("names that begin with {OWN_PREFIX} belong to the engine"))
+        }
+        A::Pragma { pragma_name, .. }
+            if IN_TRANSACTION.get() && pragma_name.eq_ignore_ascii_case("defer_foreign_keys") =>
+        {
+            None
+        }
         A::Transaction { .. } | A::Savepoint { .. } => Some(transactions.into()),
         A::Attach { .. } | A::Detach { .. } => Some("ATTACH, DETACH and VACUUM INTO are not allowed".into()),
         A::CreateTempIndex { .. }

@@ -5,7 +5,7 @@ use rusqlite::{Row, Statement as Prepared, ToSql};
 
 use super::errors::statement_error;
 use crate::error::{StatementError, StatementErrorKind as Kind};
-use crate::message::{Params, Value};
+use crate::message::{Column, Description, Params, Value};
 
 impl ToSql for Value {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
@@ -90,6 +90,25 @@ pub(super) fn row_size(row: &Row<'_>, columns: usize, most: usize) -> Result<usi
 
 pub(super) fn column_names(prepared: &Prepared<'_>) -> Vec<String> {
     prepared.column_names().into_iter().map(str::to_owned).collect()
+}
+
+/// Names and declared types of the columns.
+pub(super) fn columns(prepared: &Prepared<'_>) -> Vec<Column> {
+    let column = |column: &rusqlite::Column<'_>| Column {
+        name: column.name().to_owned(),
+        decltype: column.decl_type().map(str::to_owned),
+    };
+    prepared.columns().iter().map(column).collect()
+}
+
+pub(super) fn describe(prepared: &Prepared<'_>) -> Description {
+    let name = |index| prepared.parameter_name(index).map(str::to_owned);
+    Description {
+        params: (1..=prepared.parameter_count()).map(name).collect(),
+        columns: columns(prepared),
+        is_explain: prepared.is_explain() != 0,
+        is_readonly: prepared.readonly(),
+    }
 }
 
 pub(super) fn row_values(row: &Row<'_>, columns: &[String]) -> Result<Vec<Value>, StatementError> {

@@ -6,13 +6,26 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
+use super::authorizer::InTransaction;
 use super::commit::{SqliteWriter, leaves_commit_in_doubt, storage_failure};
 use super::own::{self, own};
 use super::run::foreign_key_violated;
-use super::{deferred, errors, prepare, rowid};
+use super::{bind, deferred, errors, prepare, rowid};
 use crate::engine::{EngineFailure, InDoubt, Outcomes, WriteOutcome};
 use crate::error::{LeaseEnd, StatementError, WriteError};
-use crate::message::{CommitSeq, Committed, LeaseOrder, LeaseSeat, Statement, StatementResult};
+use crate::message::script::{self, Kind};
+use crate::message::{
+    CommitSeq, Committed, Description, LeaseOrder, LeaseSeat, Statement, StepResult, Stepped,
+};
+
+/// Savepoints, and the PRAGMA that lasts until the end of the transaction.
+pub(super) fn is_control(sql: &str) -> bool {
+    match script::kind(sql) {
+        Kind::Savepoint(_) | Kind::Release(_) | Kind::RollbackTo(_) => true,
+        Kind::Pragma { name, .. } => name == "defer_foreign_keys",
+        _ => false,
+    }
+}
 
 impl SqliteWriter {
     pub(super) fn hold(&mut self, seat: &LeaseSeat, outcomes: &mut Outcomes) -> Result<(), EngineFailure> {
@@ -20,14 +33,23 @@ impl SqliteWriter {
             outcomes.settled[0] = Some(Err(refusal));
             return Ok(());
         }
-        own::run(&self.conn, own!("BEGIN IMMEDIATE")).map_err(|error| storage_failure(&error))?;
-        rowid::forget(&self.conn);
+        // Nothing but a new connection mends it if this fails on the way: then it is a failure of the engine's.
+        let own = |sql| own::run(&self.conn, sql).map_err(|error| storage_failure(&error));
+        if !seat.terms.foreign_keys {
+            own(own!("PRAGMA foreign_keys = OFF"))?;
+        }
+        own(own!("BEGIN IMMEDIATE"))?;
+        rowid::set(&self.conn, seat.terms.last_rowid);
         let ended = if seat.grant() { self.obey(seat)? } else { Err(LeaseEnd::RolledBack) };
         let outcome = match ended {
             Ok(()) => self.commit_lease(outcomes)?,
             Err(end) => Err(WriteError::LeaseEnded(end)),
         };
         self.rollback()?;
+        if !seat.terms.foreign_keys {
+            own::run(&self.conn, own!("PRAGMA foreign_keys = ON"))
+                .map_err(|error| storage_failure(&error))?;
+        }
         outcomes.settled[0] = Some(outcome);
         Ok(())
     }
@@ -43,25 +65,48 @@ impl SqliteWriter {
                     let result = self.run_leased(&statement, until);
                     let broken = result.as_ref().err().filter(|error| error.breaks_connection());
                     let failure = broken.map(|error| EngineFailure::Storage(error.to_string()));
+                    let is_over = failure.is_some() || self.conn.is_autocommit();
                     // A holder that left is noticed at the next order.
-                    let _ = reply.send(result);
-                    if let Some(failure) = failure {
-                        return Err(failure);
-                    }
-                    if self.conn.is_autocommit() {
-                        return Ok(Err(LeaseEnd::TransactionEnded));
+                    let _ = reply.send(Stepped { result, is_over });
+                    match failure {
+                        Some(failure) => return Err(failure),
+                        None if is_over => return Ok(Err(LeaseEnd::TransactionEnded)),
+                        None => {}
                     }
                 }
-                Ok(LeaseOrder::Commit) => return Ok(Ok(())),
+                Ok(LeaseOrder::Describe(sql, reply)) => drop(reply.send(self.describe_leased(&sql))),
+                Ok(LeaseOrder::Commit(Some(reply))) if deferred::violations_pending(&self.conn) => {
+                    let _ = reply.send(foreign_key_violated());
+                }
+                Ok(LeaseOrder::Commit(_)) => return Ok(Ok(())),
                 Ok(LeaseOrder::Rollback) => return Ok(Err(LeaseEnd::RolledBack)),
                 Err(end) => return Ok(Err(end)),
             }
         }
     }
 
-    fn run_leased(&self, statement: &Statement, until: Instant) -> Result<StatementResult, StatementError> {
+    fn run_leased(&self, statement: &Statement, until: Instant) -> Result<StepResult, StatementError> {
+        let until = until.min(self.limits.statement_deadline());
+        if is_control(&statement.sql) {
+            return self.control(statement, until);
+        }
         let mut prepared = prepare::prepare(&self.conn, &statement.sql)?;
-        self.step(&mut prepared, statement, until.min(self.limits.statement_deadline()))
+        self.step_in_transaction(&mut prepared, statement, until, true)
+    }
+
+    /// Runs what only a transaction of the caller's own may have.
+    pub(super) fn control(
+        &self,
+        statement: &Statement,
+        until: Instant,
+    ) -> Result<StepResult, StatementError> {
+        let allowed = InTransaction::begin();
+        let mut prepared = prepare::prepare_control(&self.conn, &statement.sql, &allowed)?;
+        self.step_typed(&mut prepared, statement, until, true)
+    }
+
+    fn describe_leased(&self, sql: &str) -> Result<Description, StatementError> {
+        Ok(bind::describe(&*prepare::prepare(&self.conn, sql)?))
     }
 
     fn commit_lease(&mut self, outcomes: &mut Outcomes) -> Result<WriteOutcome, EngineFailure> {

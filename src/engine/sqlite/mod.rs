@@ -14,6 +14,7 @@ mod lock;
 mod open;
 mod own;
 mod prepare;
+mod program;
 mod query;
 mod rowid;
 mod run;
@@ -107,7 +108,7 @@ impl Engine for SqliteEngine {
         Ok(Box::new(commit::SqliteWriter::new(writer, path, settings, stats, interrupted, log_full)?))
     }
 
-    fn open_reader(&self) -> Result<Box<dyn ReadEngine>, StartError> {
+    fn open_reader(&self) -> Result<Box<dyn ReadEngine + Send>, StartError> {
         fail::fail_point!("open_reader");
         self.check_identity()?;
         let reader = open::reader(&self.path, self.vfs.as_deref(), &self.settings)?;

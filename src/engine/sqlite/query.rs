@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::authorizer::Trusted;
+use super::own::own;
 use super::prepare::prepare;
-use super::{bind, errors, own};
+use super::{bind, errors, own, rowid};
 use crate::engine::{ReadEngine, RowSink, Until};
 use crate::error::{ReadError, StatementError, StatementErrorKind as Kind};
-use crate::message::{Extent, ReadRequest};
+use crate::message::{CommitSeq, Description, Extent, ReadRequest};
 use crate::stats::{self, Stats};
 
 /// How many instructions of SQLite's virtual machine pass between two looks at the clock.
@@ -160,6 +161,13 @@ impl SqliteReader {
         Ok(Self { conn, deadline, stats })
     }
 
+    fn last_commit(&self) -> rusqlite::Result<CommitSeq> {
+        let trusted = Trusted::begin();
+        let mut prepared = own::prepare(&self.conn, own!("SELECT seq FROM _actix_sqlite_commit"), &trusted)?;
+        let seq: i64 = prepared.query_row([], |row| row.get(0))?;
+        Ok(CommitSeq(seq.unsigned_abs()))
+    }
+
     fn rows(&self, request: &ReadRequest, until: Until<'_>, sink: &mut dyn RowSink) -> Result<(), ReadError> {
         let explain = |error: rusqlite::Error| errors::statement_error(&error);
         let trusted = request.is_own.then(Trusted::begin);
@@ -172,6 +180,9 @@ impl SqliteReader {
             return Err(StatementError::new(Kind::NotReadOnly, message).into());
         }
         bind::bind(&mut prepared, &request.statement.params)?;
+        if let Some(last_rowid) = request.session {
+            rowid::set(&self.conn, last_rowid);
+        }
         let _limit = self.deadline.set_for(until);
         // Known for certain only after the first step: if the schema has changed, SQLite prepares again in it.
         let mut columns: Option<Vec<String>> = None;
@@ -179,6 +190,9 @@ impl SqliteReader {
         while let Some(row) = found.next().map_err(explain)? {
             let columns = columns.get_or_insert_with(|| {
                 let names = bind::column_names(row.as_ref());
+                if request.session.is_some() {
+                    sink.typed_columns(bind::columns(row.as_ref()));
+                }
                 sink.columns(names.clone());
                 names
             });
@@ -191,6 +205,9 @@ impl SqliteReader {
         }
         drop(found);
         if columns.is_none() {
+            if request.session.is_some() {
+                sink.typed_columns(bind::columns(&prepared));
+            }
             sink.columns(bind::column_names(&prepared));
         }
         Ok(())
@@ -213,5 +230,25 @@ impl ReadEngine for SqliteReader {
             }
             _ => result,
         }
+    }
+
+    fn describe(&mut self, sql: &str) -> Result<Description, ReadError> {
+        // What is prepared is prepared against the schema as this connection knows it; whoever reads the file sees
+        // whether that is still so.
+        self.last_commit().map_err(|error| errors::statement_error(&error))?;
+        Ok(bind::describe(&*prepare(&self.conn, sql)?))
+    }
+
+    fn hold(&mut self) -> Result<CommitSeq, ReadError> {
+        // It is the first read that decides what the transaction sees.
+        let held = own::run(&self.conn, own!("BEGIN")).and_then(|()| self.last_commit());
+        Ok(held.map_err(|error| errors::statement_error(&error))?)
+    }
+
+    fn release(&mut self) -> Result<(), ReadError> {
+        if self.conn.is_autocommit() {
+            return Ok(());
+        }
+        Ok(own::run(&self.conn, own!("ROLLBACK")).map_err(|error| errors::statement_error(&error))?)
     }
 }

@@ -22,10 +22,15 @@ struct Seen {
 }
 
 /// To be called before each write: what others inserted is no business of its caller.
-#[allow(unsafe_code, reason = "rusqlite has no safe form of sqlite3_set_last_insert_rowid")]
 pub(super) fn forget(conn: &Connection) {
+    set(conn, 0);
+}
+
+/// To be called before a caller goes on who inserted this rowid on what is to look like a connection of its own.
+#[allow(unsafe_code, reason = "rusqlite has no safe form of sqlite3_set_last_insert_rowid")]
+pub(super) fn set(conn: &Connection, rowid: i64) {
     // SAFETY: the handle belongs to `conn`, which lives throughout the call and is used by this thread only.
-    unsafe { ffi::sqlite3_set_last_insert_rowid(conn.handle(), 0) }
+    unsafe { ffi::sqlite3_set_last_insert_rowid(conn.handle(), rowid) }
 }
 
 impl Watch {

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use rusqlite::{CachedStatement, Connection};
+use rusqlite::{Connection, Statement as Prepared};
 
 use super::at_hand::AtHand;
 use super::authorizer::Trusted;
@@ -14,8 +14,8 @@ use super::{bind, deferred, errors, prepare, rowid};
 use crate::engine::WriteOutcome;
 use crate::error::{LeaseEnd, StatementError, StatementErrorKind as Kind, WriteError};
 use crate::message::{
-    CommitSeq, Committed, Fingerprint, IdempotencyKey, Logic, Statement, StatementResult, Steps, Task,
-    WriteRequest,
+    CommitSeq, Committed, Fingerprint, IdempotencyKey, Logic, Statement, StatementResult, StepResult, Steps,
+    Task, WriteRequest,
 };
 use crate::settings::{self, WriterSettings};
 
@@ -44,6 +44,7 @@ impl SqliteWriter {
         match &write.task {
             Task::Statements(statements) => self.run_once(write.key.as_ref(), statements, commit, at_hand),
             Task::Logic(logic) => self.run_logic(logic, commit),
+            Task::Program(program) => self.run_program(program, commit, at_hand),
             Task::Retry(id) => self.retry(*id, commit),
             Task::Expire(expire) => self.expire(expire, commit),
             Task::Flush => Ran::Clean(Ok(Committed { results: Vec::new(), commit })),
@@ -105,7 +106,7 @@ impl SqliteWriter {
 
     /// Whether a statement that failed ended the transaction, or may have left something in it; `changes` were counted
     /// before it.
-    fn left_behind(&self, error: &StatementError, changes: u64, sql: &str) -> bool {
+    pub(super) fn left_behind(&self, error: &StatementError, changes: u64, sql: &str) -> bool {
         self.conn.is_autocommit()
             || self.conn.total_changes() != changes
             || error.kind == Kind::Storage
@@ -209,9 +210,63 @@ impl SqliteWriter {
     /// Runs a prepared statement to its end.
     pub(super) fn step(
         &self,
-        prepared: &mut CachedStatement<'_>,
+        prepared: &mut Prepared<'_>,
         statement: &Statement,
         until: Instant,
+    ) -> Result<StatementResult, StatementError> {
+        self.step_for(prepared, statement, until, true)
+    }
+
+    /// The same, for who wants to know the types of the columns too.
+    pub(super) fn step_typed(
+        &self,
+        prepared: &mut Prepared<'_>,
+        statement: &Statement,
+        until: Instant,
+        wants_rows: bool,
+    ) -> Result<StepResult, StatementError> {
+        let result = self.step_for(prepared, statement, until, wants_rows)?;
+        Ok(StepResult {
+            columns: if result.columns.is_empty() { Vec::new() } else { bind::columns(prepared) },
+            rows: result.rows,
+            rows_affected: result.rows_affected,
+            last_insert_rowid: result.last_insert_rowid,
+        })
+    }
+
+    /// The same in a transaction of the caller's own, which goes on if a statement fails. One whose rows are too many has done
+    /// its work by then, and SQLite does not know that it failed.
+    pub(super) fn step_in_transaction(
+        &self,
+        prepared: &mut Prepared<'_>,
+        statement: &Statement,
+        until: Instant,
+        wants_rows: bool,
+    ) -> Result<StepResult, StatementError> {
+        const SAVEPOINT: Own = own!("SAVEPOINT _actix_sqlite_returning");
+        const UNDO: Own = own!("ROLLBACK TO _actix_sqlite_returning");
+        const RELEASE: Own = own!("RELEASE _actix_sqlite_returning");
+        let own = |sql| own::run(&self.conn, sql).map_err(|error| errors::statement_error(&error));
+        if prepared.readonly() || prepared.column_count() == 0 {
+            return self.step_typed(prepared, statement, until, wants_rows);
+        }
+        own(SAVEPOINT)?;
+        let result = self.step_typed(prepared, statement, until, wants_rows);
+        if !self.conn.is_autocommit() {
+            if result.as_ref().is_err_and(|error| error.sqlite_code.is_none()) {
+                own(UNDO)?;
+            }
+            own(RELEASE)?;
+        }
+        result
+    }
+
+    fn step_for(
+        &self,
+        prepared: &mut Prepared<'_>,
+        statement: &Statement,
+        until: Instant,
+        wants_rows: bool,
     ) -> Result<StatementResult, StatementError> {
         let explain = |error: rusqlite::Error| errors::statement_error(&error);
         bind::bind(prepared, &statement.params)?;
@@ -224,6 +279,9 @@ impl SqliteWriter {
         let mut found = prepared.raw_query();
         while let Some(row) = found.next().map_err(explain)? {
             let columns = columns.get_or_insert_with(|| bind::column_names(row.as_ref()));
+            if !wants_rows {
+                continue;
+            }
             let room = self.limits.max_bytes.saturating_sub(bytes);
             bytes += bind::row_size(row, columns.len(), room)?;
             self.limits.check(rows.len() + 1, bytes)?;
@@ -294,6 +352,11 @@ impl Limits {
             return Err(StatementError::new(Kind::ResultTooLarge, message));
         }
         if bytes > self.max_bytes { Err(self.bytes_exceeded()) } else { Ok(()) }
+    }
+
+    /// Whether results of so many bytes are too many for one answer.
+    pub(super) fn check_bytes(&self, bytes: usize) -> Result<(), StatementError> {
+        self.check(0, bytes)
     }
 
     fn bytes_exceeded(&self) -> StatementError {

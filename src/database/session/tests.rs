@@ -1,0 +1,593 @@
+//! A session beside a plain connection: whatever is asked of both, both give the same answers, and the same file.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use rusqlite::Connection;
+use rusqlite::types::ValueRef;
+use tempfile::TempDir;
+
+use super::*;
+use crate::error::StatementErrorKind as ErrorKind;
+use crate::settings::{Settings, Synchronous};
+
+const SCHEMA: &str = "
+    CREATE TABLE parent (id INTEGER PRIMARY KEY, name TEXT UNIQUE);
+    CREATE TABLE child (id INTEGER PRIMARY KEY, parent INTEGER REFERENCES parent DEFERRABLE INITIALLY DEFERRED, n INTEGER NOT NULL CHECK (n < 100));
+    CREATE TABLE strict (id INTEGER PRIMARY KEY, parent INTEGER REFERENCES parent);
+    CREATE TRIGGER refused BEFORE INSERT ON child WHEN NEW.n = 13 BEGIN SELECT RAISE(ROLLBACK, 'unlucky'); END;
+    CREATE TRIGGER failing BEFORE INSERT ON child WHEN NEW.n = 17 BEGIN SELECT RAISE(FAIL, 'failed'); END;
+";
+
+/// Everything that makes a difference: what succeeds and fails in all ways, and all control of transactions.
+const STATEMENTS: &[&str] = &[
+    "INSERT INTO parent (name) VALUES ('a') RETURNING id, name",
+    "INSERT INTO parent (id, name) VALUES (7, 'seven')",
+    "INSERT OR IGNORE INTO parent (id, name) VALUES (7, 'seven')",
+    "INSERT OR ROLLBACK INTO parent (id, name) VALUES (7, 'eight')",
+    "INSERT OR FAIL INTO parent (name) VALUES ('x'), ('x'), ('y')",
+    "INSERT OR REPLACE INTO parent (name) VALUES ('x')",
+    "DELETE FROM parent WHERE id = 7",
+    "INSERT INTO child (parent, n) VALUES (7, 1)",
+    "INSERT INTO child (parent, n) VALUES (99, 1)",
+    "INSERT INTO child (parent, n) VALUES (NULL, 2), (NULL, 3)",
+    "INSERT INTO child (n) VALUES (13)",
+    "INSERT INTO child (n) VALUES (4), (17)",
+    "INSERT INTO child (n) VALUES (5), (500)",
+    "INSERT INTO child (n) VALUES (NULL)",
+    "DELETE FROM child WHERE parent = 99",
+    "UPDATE child SET n = n + 1",
+    "INSERT INTO strict (parent) VALUES (99)",
+    "DELETE FROM strict",
+    "SELECT * FROM parent ORDER BY id",
+    "SELECT count(*), sum(n) FROM child",
+    "WITH all_of AS (SELECT n FROM child) SELECT max(n) FROM all_of",
+    "WITH new AS (SELECT 6 AS n) INSERT INTO child (n) SELECT n FROM new",
+    "SELECT abs(-9223372036854775808)",
+    "SELECT * FROM nowhere",
+    "SELEC 1",
+    "CREATE TABLE IF NOT EXISTS more (x INTEGER)",
+    "INSERT INTO more VALUES (1) RETURNING x",
+    "DROP TABLE IF EXISTS more",
+    "PRAGMA user_version = 5",
+    "PRAGMA user_version",
+    "PRAGMA foreign_keys = OFF",
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA foreign_keys",
+    "BEGIN",
+    "BEGIN",
+    "BEGIN IMMEDIATE",
+    "COMMIT",
+    "COMMIT",
+    "END",
+    "ROLLBACK",
+    "SAVEPOINT one",
+    "SAVEPOINT two",
+    "SAVEPOINT ONE",
+    "RELEASE one",
+    "RELEASE two",
+    "ROLLBACK TO one",
+    "ROLLBACK TO two",
+];
+
+#[derive(Debug, Clone)]
+enum Request {
+    Execute(&'static str),
+    Batch(Vec<(&'static str, Option<Condition>)>),
+    Sequence(Vec<&'static str>),
+    Describe(&'static str),
+}
+
+/// What both sides say of one statement: its rows and counts, or SQLite's code.
+type Answer = Result<(Vec<Vec<Value>>, u64, Option<i64>), i32>;
+
+fn statement() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(STATEMENTS)
+}
+
+fn condition(steps: usize) -> impl Strategy<Value = Option<Condition>> {
+    let leaf = prop_oneof![
+        (0..steps).prop_map(Condition::Ok),
+        (0..steps).prop_map(Condition::Error),
+        Just(Condition::IsAutocommit),
+    ];
+    let any = leaf.prop_recursive(2, 6, 3, |inner| {
+        prop_oneof![
+            inner.clone().prop_map(|inner| Condition::Not(Box::new(inner))),
+            prop::collection::vec(inner.clone(), 0..3).prop_map(Condition::And),
+            prop::collection::vec(inner, 0..3).prop_map(Condition::Or),
+        ]
+    });
+    prop::option::weighted(0.4, any)
+}
+
+/// As clients send a transaction: each step only if the one before went well, and undone if one did not.
+fn transaction() -> impl Strategy<Value = Vec<(&'static str, Option<Condition>)>> {
+    let begin = prop::sample::select(&["BEGIN", "BEGIN IMMEDIATE", "BEGIN DEFERRED"][..]);
+    (begin, prop::collection::vec(statement(), 1..5)).prop_map(|(begin, inner)| {
+        let mut steps = vec![(begin, None)];
+        for sql in inner {
+            steps.push((sql, Some(Condition::Ok(steps.len() - 1))));
+        }
+        let commit = steps.len();
+        steps.push(("COMMIT", Some(Condition::Ok(commit - 1))));
+        steps.push(("ROLLBACK", Some(Condition::Not(Box::new(Condition::Ok(commit))))));
+        steps
+    })
+}
+
+fn request() -> impl Strategy<Value = Request> {
+    prop_oneof![
+        6 => statement().prop_map(Request::Execute),
+        2 => prop::collection::vec((statement(), condition(6)), 1..6).prop_map(Request::Batch),
+        2 => transaction().prop_map(Request::Batch),
+        1 => prop::collection::vec(statement(), 0..5).prop_map(Request::Sequence),
+        // To prepare a PRAGMA may be to run it.
+        1 => statement().prop_filter("sets", |sql| !(sql.starts_with("PRAGMA") && sql.contains('='))).prop_map(Request::Describe),
+    ]
+}
+
+/// The plain connection.
+struct Plain(Connection);
+
+impl Plain {
+    fn execute(&self, sql: &str) -> Answer {
+        // The one difference that is wanted: a write of its own that fails leaves nothing behind, though SQLite keeps
+        // what was done before the FAIL.
+        if self.0.is_autocommit() && (sql.contains("OR FAIL") || sql.contains("(17)")) {
+            self.0.execute_batch("BEGIN").unwrap();
+            let answer = self.run(sql);
+            self.0.execute_batch(if answer.is_ok() { "COMMIT" } else { "ROLLBACK" }).unwrap();
+            return answer;
+        }
+        self.run(sql)
+    }
+
+    fn run(&self, sql: &str) -> Answer {
+        let code = |error: &rusqlite::Error| match error {
+            rusqlite::Error::SqliteFailure(code, _) => code.extended_code,
+            rusqlite::Error::SqlInputError { error, .. } => error.extended_code,
+            other => panic!("{other}"),
+        };
+        let before = self.0.total_changes();
+        let mut prepared = self.0.prepare(sql).map_err(|error| code(&error))?;
+        let columns = prepared.column_count();
+        let mut found = prepared.raw_query();
+        let mut rows = Vec::new();
+        while let Some(row) = found.next().map_err(|error| code(&error))? {
+            let value = |index| match row.get_ref(index).unwrap() {
+                ValueRef::Null => Value::Null,
+                ValueRef::Integer(integer) => integer.into(),
+                ValueRef::Text(text) => std::str::from_utf8(text).unwrap().into(),
+                other => panic!("{other:?}"),
+            };
+            rows.push((0..columns).map(value).collect());
+        }
+        drop(found);
+        let changes = if self.0.total_changes() == before { 0 } else { self.0.changes() };
+        let inserts = sql.contains("INSERT") && changes > 0;
+        Ok((rows, changes, inserts.then(|| self.0.last_insert_rowid())))
+    }
+
+    fn batch(&self, steps: &[(&'static str, Option<Condition>)]) -> Vec<Option<Answer>> {
+        let mut outcomes: StepOutcomes<()> = Vec::new();
+        let mut answers = Vec::new();
+        for (sql, condition) in steps {
+            let runs =
+                condition.as_ref().is_none_or(|condition| condition.holds(&outcomes, self.0.is_autocommit()));
+            let answer = runs.then(|| self.execute(sql));
+            outcomes.push(
+                answer.as_ref().map(|answer| answer.as_ref().map(|_| StepResult::default()).map_err(|_| ())),
+            );
+            answers.push(answer);
+        }
+        answers
+    }
+}
+
+fn code(error: &SessionError) -> i32 {
+    let (SessionError::Write(WriteError::Statement(error)) | SessionError::Read(ReadError::Statement(error))) =
+        error
+    else {
+        panic!("{error}")
+    };
+    error.sqlite_code.unwrap_or_else(|| match error.kind {
+        // The engine's own word for it.
+        ErrorKind::ConstraintViolation => rusqlite::ffi::SQLITE_CONSTRAINT_FOREIGNKEY,
+        kind => panic!("{kind:?}: {error}"),
+    })
+}
+
+/// The rowid is told of every statement; what is compared is that of one that inserts.
+fn answer(sql: &str, outcome: Outcome) -> Answer {
+    let compared = |result: StepResult| {
+        let inserts = sql.contains("INSERT") && result.rows_affected > 0;
+        (result.rows, result.rows_affected, result.last_insert_rowid.filter(|_| inserts))
+    };
+    outcome.map(compared).map_err(|error| code(&error))
+}
+
+struct Pair {
+    plain: Plain,
+    session: Session,
+    database: Database,
+    _directory: TempDir,
+}
+
+impl Pair {
+    async fn open() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let plain = Connection::open_in_memory().unwrap();
+        plain.pragma_update(None, "foreign_keys", true).unwrap();
+        plain.execute_batch(SCHEMA).unwrap();
+        let mut settings = Settings::for_file(directory.path().join("test.db"));
+        settings.database.synchronous = Synchronous::Off;
+        settings.writer.lease_timeout = Duration::from_mins(10);
+        let database = Database::open(settings).await.unwrap();
+        let mut session = Session::new(database.clone());
+        session.sequence(SCHEMA.to_owned()).await.unwrap();
+        Self { plain: Plain(plain), session, database, _directory: directory }
+    }
+
+    async fn ask(&mut self, request: Request) -> Result<(), TestCaseError> {
+        match request {
+            Request::Execute(sql) => {
+                let ours = answer(sql, self.session.execute(sql.into()).await);
+                prop_assert_eq!(ours, self.plain.execute(sql), "{}", sql);
+            }
+            Request::Batch(steps) => {
+                let step = |(sql, condition): &(&'static str, Option<Condition>)| Step {
+                    statement: (*sql).into(),
+                    condition: condition.clone(),
+                    wants_rows: true,
+                };
+                let ours = self.session.run(steps.iter().map(step).collect()).await;
+                let ours: Vec<_> = steps
+                    .iter()
+                    .zip(ours)
+                    .map(|((sql, _), outcome)| outcome.map(|outcome| answer(sql, outcome)))
+                    .collect();
+                prop_assert_eq!(ours, self.plain.batch(&steps), "{:?}", steps);
+            }
+            Request::Sequence(texts) => {
+                let ours =
+                    self.session.sequence(texts.join("; -- next\n;")).await.map_err(|error| code(&error));
+                let plain = texts.iter().find_map(|sql| self.plain.execute(sql).err()).map_or(Ok(()), Err);
+                prop_assert_eq!(ours, plain, "{:?}", texts);
+            }
+            Request::Describe(sql) => {
+                let ours = self.session.describe(sql.to_owned()).await.map_err(|error| code(&error));
+                let plain = self.plain.0.prepare(sql);
+                prop_assert_eq!(ours.is_ok(), plain.is_ok(), "{}: {:?}", sql, ours);
+                if let (Ok(ours), Ok(plain)) = (ours, plain) {
+                    let names: Vec<_> = ours.columns.iter().map(|column| column.name.as_str()).collect();
+                    prop_assert_eq!(names, plain.column_names(), "{}", sql);
+                    prop_assert_eq!(ours.is_readonly, plain.readonly(), "{}", sql);
+                }
+            }
+        }
+        prop_assert_eq!(self.session.is_autocommit(), self.plain.0.is_autocommit());
+        Ok(())
+    }
+
+    /// What is in the file for everybody else.
+    async fn compare(mut self) -> Result<(), TestCaseError> {
+        if !self.plain.0.is_autocommit() {
+            self.ask(Request::Execute("ROLLBACK")).await?;
+        }
+        for sql in
+            ["SELECT * FROM parent ORDER BY id", "SELECT * FROM child ORDER BY id", "SELECT * FROM strict"]
+        {
+            let ours = self.database.query(sql).await.unwrap().rows;
+            prop_assert_eq!(ours, self.plain.execute(sql).unwrap().0, "{}", sql);
+        }
+        drop(self.session);
+        prop_assert!(self.database.shutdown().await.closed);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_session_answers_as_a_plain_connection_does() {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(256);
+    let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
+    proptest!(config, |(requests in prop::collection::vec(request(), 1..25))| {
+        actix_rt::System::new().block_on(async {
+            let mut pair = Pair::open().await;
+            for request in requests {
+                pair.ask(request).await?;
+            }
+            pair.compare().await
+        })?;
+    });
+}
+
+#[test]
+fn last_insert_rowid_is_that_of_the_session_wherever_its_statements_run() {
+    actix_rt::System::new().block_on(async {
+        let Pair { mut session, database, _directory, .. } = Pair::open().await;
+        let mut other = Session::new(database.clone());
+        let rowid = "SELECT last_insert_rowid()";
+        let rows = |outcome: Outcome| outcome.unwrap().rows;
+        assert_eq!(rows(session.execute(rowid.into()).await), [[0.into()]]);
+        session.execute("INSERT INTO parent (id) VALUES (41)".into()).await.unwrap();
+        other.execute("INSERT INTO parent (id) VALUES (7)".into()).await.unwrap();
+        assert_eq!(rows(session.execute(rowid.into()).await), [[41.into()]]);
+        session.execute("BEGIN".into()).await.unwrap();
+        assert_eq!(rows(session.execute(rowid.into()).await), [[41.into()]]);
+        session.execute("INSERT INTO parent (id) VALUES (42)".into()).await.unwrap();
+        assert_eq!(rows(session.execute(rowid.into()).await), [[42.into()]]);
+        session.execute("COMMIT".into()).await.unwrap();
+        assert_eq!(rows(session.execute(rowid.into()).await), [[42.into()]]);
+        assert_eq!(rows(other.execute(rowid.into()).await), [[7.into()]]);
+    });
+}
+
+/// A database with one table `t (n)`.
+struct Place {
+    database: Database,
+    _directory: TempDir,
+}
+
+impl Place {
+    async fn open(change: impl FnOnce(&mut Settings)) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut settings = Settings::for_file(directory.path().join("test.db"));
+        change(&mut settings);
+        let database = Database::open(settings).await.unwrap();
+        database.execute("CREATE TABLE t (n INTEGER PRIMARY KEY)").await.unwrap();
+        Self { database, _directory: directory }
+    }
+
+    fn session(&self) -> Session {
+        Session::new(self.database.clone())
+    }
+
+    async fn stored(&self) -> Vec<i64> {
+        self.database.query_as("SELECT n FROM t ORDER BY n").await.unwrap()
+    }
+}
+
+fn run<F: Future>(test: F) -> F::Output {
+    actix_rt::System::new().block_on(test)
+}
+
+impl Session {
+    async fn ok(&mut self, sql: &str) -> StepResult {
+        self.execute(sql.to_owned().into()).await.unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    async fn err(&mut self, sql: &str) -> SessionError {
+        self.execute(sql.to_owned().into()).await.expect_err(sql)
+    }
+
+    async fn count(&mut self) -> i64 {
+        self.ok("SELECT count(*) FROM t").await.rows[0][0].as_i64().unwrap()
+    }
+}
+
+fn steps(texts: &[&'static str]) -> Vec<Step> {
+    texts.iter().map(|sql| Step::of((*sql).into())).collect()
+}
+
+#[test]
+fn a_transaction_that_has_read_writes_only_if_nobody_else_has() {
+    run(async {
+        let place = Place::open(|_| {}).await;
+        let (mut one, mut other) = (place.session(), place.session());
+        one.ok("BEGIN").await;
+        other.ok("BEGIN").await;
+        assert_eq!((one.count().await, other.count().await), (0, 0));
+        other.ok("INSERT INTO t VALUES (1)").await;
+        assert_eq!(
+            (one.count().await, other.count().await),
+            (0, 1),
+            "the one reads beside the other's lease"
+        );
+        other.ok("COMMIT").await;
+        assert_eq!(one.count().await, 0, "it sees what it saw before");
+        assert_eq!(code(&one.err("INSERT INTO t VALUES (2)").await), rusqlite::ffi::SQLITE_BUSY_SNAPSHOT);
+        assert!(!one.is_autocommit());
+        one.ok("ROLLBACK").await;
+        one.ok("BEGIN").await;
+        assert_eq!(one.count().await, 1);
+        one.ok("INSERT INTO t VALUES (2)").await;
+        one.ok("COMMIT").await;
+        assert_eq!(place.stored().await, [1, 2]);
+    });
+}
+
+#[test]
+fn a_transaction_that_only_reads_keeps_its_view_and_writes_nothing() {
+    run(async {
+        let place = Place::open(|_| {}).await;
+        let (mut reading, mut writing) = (place.session(), place.session());
+        reading.ok("BEGIN TRANSACTION READONLY").await;
+        assert_eq!(reading.count().await, 0);
+        writing.ok("INSERT INTO t VALUES (1)").await;
+        assert_eq!((reading.count().await, writing.count().await), (0, 1));
+        for write in [
+            "INSERT INTO t VALUES (2)",
+            "WITH a AS (SELECT 2) INSERT INTO t SELECT * FROM a",
+            "PRAGMA user_version = 3",
+        ] {
+            reading.err(write).await;
+            assert!(!reading.is_autocommit(), "{write}");
+        }
+        assert_eq!(code(&reading.err("DELETE FROM t").await), rusqlite::ffi::SQLITE_READONLY);
+        reading.ok("COMMIT").await;
+        assert_eq!(reading.count().await, 1);
+        assert_eq!(place.database.status().writer.leases, 0);
+    });
+}
+
+#[test]
+fn connections_of_snapshots_are_used_again_and_all_closed_at_the_end() {
+    run(async {
+        let place = Place::open(|settings| {
+            settings.readers.threads = 1;
+            settings.readers.max_snapshots = 2.try_into().unwrap();
+            settings.writer.lease_wait = Duration::from_millis(20);
+        })
+        .await;
+        let mut sessions = [place.session(), place.session(), place.session()];
+        for session in &mut sessions {
+            session.ok("BEGIN TRANSACTION READONLY").await;
+        }
+        let [one, two, three] = &mut sessions;
+        assert_eq!((one.count().await, two.count().await), (0, 0));
+        assert!(matches!(three.err("SELECT 1").await, SessionError::TransactionBusy));
+        assert!(three.is_autocommit());
+        for _ in 0..100 {
+            one.ok("COMMIT").await;
+            one.ok("BEGIN TRANSACTION READONLY").await;
+            one.count().await;
+        }
+        // Two of them are still looking.
+        assert!(place.database.shutdown().await.closed);
+        drop(sessions);
+    });
+}
+
+#[test]
+fn a_transaction_that_lasts_too_long_is_rolled_back_and_others_go_on() {
+    run(async {
+        let place = Place::open(|settings| settings.writer.lease_timeout = Duration::from_millis(50)).await;
+        let (mut slow, mut other) = (place.session(), place.session());
+        for begin in ["BEGIN IMMEDIATE", "BEGIN"] {
+            slow.ok(begin).await;
+            slow.ok("INSERT INTO t VALUES (1)").await;
+            other.ok("INSERT INTO t VALUES (2) ON CONFLICT DO NOTHING").await;
+            assert!(matches!(slow.err("INSERT INTO t VALUES (3)").await, SessionError::TransactionTimeout));
+            assert!(slow.is_autocommit());
+            assert_eq!(place.stored().await, [2]);
+        }
+        slow.ok("BEGIN TRANSACTION READONLY").await;
+        slow.count().await;
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        assert!(matches!(slow.err("SELECT 1").await, SessionError::TransactionTimeout));
+        assert_eq!(slow.count().await, 1);
+    });
+}
+
+#[test]
+fn a_session_that_is_gone_leaves_nothing_and_keeps_nobody() {
+    run(async {
+        let place = Place::open(|settings| settings.writer.lease_timeout = Duration::from_mins(1)).await;
+        let mut gone = place.session();
+        gone.ok("BEGIN IMMEDIATE").await;
+        gone.ok("INSERT INTO t VALUES (1)").await;
+        let mut waiting = place.session();
+        let (second, ()) =
+            futures_util::future::join(waiting.execute("INSERT INTO t VALUES (2)".into()), async {
+                drop(gone)
+            })
+            .await;
+        second.unwrap();
+        assert_eq!(place.stored().await, [2]);
+    });
+}
+
+#[test]
+fn transactions_sent_whole_share_commits_and_take_no_lease() {
+    run(async {
+        let place = Place::open(|_| {}).await;
+        let before = place.database.status().writer;
+        let mut sessions: Vec<_> = (0..64).map(|_| place.session()).collect();
+        let all = sessions.iter_mut().enumerate().map(|(n, session)| {
+            let texts = [
+                "BEGIN IMMEDIATE",
+                "INSERT INTO t SELECT coalesce(max(n), 0) + 1 FROM t",
+                "SELECT count(*) FROM t",
+                if n % 4 == 3 { "ROLLBACK" } else { "COMMIT" },
+            ];
+            session.run(steps(&texts))
+        });
+        for outcomes in futures_util::future::join_all(all).await {
+            assert!(outcomes.iter().flatten().all(Result::is_ok), "{outcomes:?}");
+        }
+        let after = place.database.status().writer;
+        assert_eq!(place.stored().await, (1..=48).collect::<Vec<_>>());
+        assert_eq!(after.leases, 0);
+        assert!(
+            after.commits - before.commits < 32,
+            "{} commits for 64 transactions",
+            after.commits - before.commits
+        );
+    });
+}
+
+#[test]
+fn a_program_that_leaves_its_transaction_open_goes_on_in_a_lease() {
+    run(async {
+        let place = Place::open(|_| {}).await;
+        let mut session = place.session();
+        // That it is left open shows only when its COMMIT is passed over.
+        let mut program = steps(&["BEGIN", "INSERT INTO t VALUES (1) RETURNING n", "COMMIT"]);
+        program[2].condition = Some(Condition::Error(1));
+        let outcomes = session.run(program).await;
+        assert_eq!(outcomes[1].as_ref().unwrap().as_ref().unwrap().rows, [[1.into()]]);
+        assert!(outcomes[2].is_none());
+        assert!(!session.is_autocommit());
+        assert_eq!((session.count().await, place.stored().await.len()), (1, 0));
+        session.ok("COMMIT").await;
+        assert_eq!((place.stored().await, place.database.status().writer.leases), (vec![1], 1));
+    });
+}
+
+#[test]
+fn foreign_keys_are_off_for_the_session_that_said_so_and_nobody_else() {
+    run(async {
+        let place = Place::open(|_| {}).await;
+        let (mut off, mut on) = (place.session(), place.session());
+        off.ok("CREATE TABLE child (parent INTEGER REFERENCES t)").await;
+        let program =
+            ["PRAGMA foreign_keys = off", "BEGIN DEFERRED", "INSERT INTO child VALUES (1)", "COMMIT"];
+        assert!(off.run(steps(&program)).await.iter().flatten().all(Result::is_ok));
+        off.ok("INSERT INTO child VALUES (2)").await;
+        on.err("INSERT INTO child VALUES (3)").await;
+        place.database.execute("INSERT INTO child VALUES (4)").await.unwrap_err();
+        off.ok("PRAGMA foreign_keys = on").await;
+        off.err("INSERT INTO child VALUES (5)").await;
+        assert_eq!(
+            place.database.query_as::<i64>("SELECT parent FROM child ORDER BY 1").await.unwrap(),
+            [1, 2]
+        );
+    });
+}
+
+#[test]
+fn a_read_sees_what_was_sent_before_it_and_is_not_acknowledged_yet() {
+    run(async {
+        let place = Place::open(|_| {}).await;
+        for n in 0..50 {
+            let (mut writing, mut reading) = (place.session(), place.session());
+            let insert = Statement::new("INSERT INTO t VALUES (?1)").params([n]);
+            let (written, seen) = futures_util::future::join(writing.execute(insert), reading.count()).await;
+            written.unwrap();
+            assert_eq!(seen, i64::from(n) + 1);
+        }
+    });
+}
+
+#[test]
+fn what_a_program_returns_is_bounded() {
+    run(async {
+        let place = Place::open(|settings| settings.writer.max_rows = 10.try_into().unwrap()).await;
+        let mut session = place.session();
+        let many = "INSERT INTO t SELECT value FROM json_each('[1,2,3,4,5,6,7,8,9,10,11]') RETURNING n";
+        let outcomes = session.run(steps(&["BEGIN", many, "COMMIT"])).await;
+        let error = outcomes[1].as_ref().unwrap().as_ref().unwrap_err();
+        assert!(error.to_string().contains("writer.max_rows"), "{error}");
+        let unwanted = Step { wants_rows: false, ..Step::of(many.into()) };
+        assert!(
+            session
+                .run(vec![Step::of("BEGIN".into()), unwanted, Step::of("COMMIT".into())])
+                .await
+                .iter()
+                .flatten()
+                .all(Result::is_ok)
+        );
+        assert_eq!(place.stored().await.len(), 11);
+    });
+}
