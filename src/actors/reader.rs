@@ -207,15 +207,14 @@ enum Found {
 
 /// Begins to look at the file as it is now, on a connection of its own.
 fn hold(shared: &Arc<Shared>, engine: &dyn Engine, spare: &mut Option<Held>) -> Result<Held, ReadError> {
-    let mut held = match spare.take() {
-        Some(held) => held,
-        None => {
-            let connected = shared.connected();
-            let opened = engine
-                .open_reader()
-                .map_err(|error| ReadError::from(StatementError::new(Kind::Storage, error.to_string())))?;
-            Held::new(opened, connected)
-        }
+    let mut held = if let Some(held) = spare.take() {
+        held
+    } else {
+        let connected = shared.connected();
+        let opened = engine
+            .open_reader()
+            .map_err(|error| ReadError::from(StatementError::new(Kind::Storage, error.to_string())))?;
+        Held::new(opened, connected)
     };
     held.commit = held.engine.hold()?;
     Ok(held)

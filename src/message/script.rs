@@ -136,7 +136,7 @@ fn control(first: &str, rest: &[&str]) -> Option<Kind> {
     let words: Vec<&str> = upper.iter().map(String::as_str).collect();
     let name_at = |place: usize| rest.get(place).and_then(|word| identifier(word));
     Some(match (first.to_ascii_uppercase().as_str(), words.as_slice()) {
-        ("BEGIN", [] | ["TRANSACTION"] | ["DEFERRED"] | ["DEFERRED", "TRANSACTION"]) => {
+        ("BEGIN", [] | ["TRANSACTION" | "DEFERRED"] | ["DEFERRED", "TRANSACTION"]) => {
             Kind::Begin(Mode::Deferred)
         }
         ("BEGIN", ["IMMEDIATE" | "EXCLUSIVE"] | ["IMMEDIATE" | "EXCLUSIVE", "TRANSACTION"]) => {

@@ -480,7 +480,7 @@ fn a_session_that_is_gone_leaves_nothing_and_keeps_nobody() {
         let mut waiting = place.session();
         let (second, ()) =
             futures_util::future::join(waiting.execute("INSERT INTO t VALUES (2)".into()), async {
-                drop(gone)
+                drop(gone);
             })
             .await;
         second.unwrap();

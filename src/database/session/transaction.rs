@@ -8,6 +8,10 @@ use crate::message::script::{self, Kind, Mode};
 use crate::message::{BeginLease, LeaseTerms, Step, StepResult};
 use crate::policy::RefusedBecause;
 
+/// SQLite's codes (<https://sqlite.org/rescode.html>).
+const READONLY: i32 = 8;
+const BUSY_SNAPSHOT: i32 = 517;
+
 impl Session {
     pub(super) async fn begin(&mut self, mode: Mode) -> Outcome {
         if !self.is_autocommit() {
@@ -75,9 +79,7 @@ impl Session {
             && snapshot.commit != self.database.last_commit()
         {
             let message = "others have written since this transaction read; roll it back and begin again, with BEGIN IMMEDIATE if it is to write";
-            /// `SQLITE_BUSY_SNAPSHOT`.
-            const CODE: i32 = 517;
-            let error = StatementError::with_code(StatementErrorKind::Sqlite, CODE, message);
+            let error = StatementError::with_code(StatementErrorKind::Sqlite, BUSY_SNAPSHOT, message);
             return Err(WriteError::from(error).into());
         }
         self.transaction = leased;
@@ -135,7 +137,7 @@ impl Session {
                 Kind::Savepoint(name) => names.push(name),
                 Kind::Release(name) => names.truncate(place(names, &name).unwrap_or(known)),
                 Kind::RollbackTo(name) => {
-                    names.truncate(place(names, &name).map_or(known, |place| place + 1))
+                    names.truncate(place(names, &name).map_or(known, |place| place + 1));
                 }
                 _ => {}
             }
@@ -193,10 +195,8 @@ impl Session {
             SnapshotError::Read(ReadError::Statement(error))
                 if error.kind == StatementErrorKind::NotReadOnly =>
             {
-                /// `SQLITE_READONLY`.
-                const CODE: i32 = 8;
                 let message = "the transaction was begun to read only; begin another one to write";
-                let error = StatementError::with_code(StatementErrorKind::NotReadOnly, CODE, message);
+                let error = StatementError::with_code(StatementErrorKind::NotReadOnly, READONLY, message);
                 ReadError::from(error).into()
             }
             SnapshotError::Read(error) => error.into(),

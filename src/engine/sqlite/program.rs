@@ -43,15 +43,12 @@ impl SqliteWriter {
             steps => self.in_savepoint(commit, || {
                 let until = Instant::now() + self.limits.lease_timeout;
                 let mut run = Run { writer: self, at_hand, is_open: false, until, bytes: 0 };
-                match run.all(steps) {
-                    Ok(outcomes) => {
-                        program.end(ProgramEnd::Done(outcomes));
-                        Ok(Vec::new())
-                    }
-                    Err(NeedsLease) => {
-                        program.end(ProgramEnd::NeedsLease);
-                        Err(WriteError::LeaseEnded(LeaseEnd::TransactionEnded))
-                    }
+                if let Ok(outcomes) = run.all(steps) {
+                    program.end(ProgramEnd::Done(outcomes));
+                    Ok(Vec::new())
+                } else {
+                    program.end(ProgramEnd::NeedsLease);
+                    Err(WriteError::LeaseEnded(LeaseEnd::TransactionEnded))
                 }
             }),
         }
@@ -109,7 +106,11 @@ impl<'a> Run<'a, '_> {
     fn step(&mut self, step: &'a Step) -> Result<Result<StepResult, StatementError>, NeedsLease> {
         let own = |sql| own::run(&self.writer.conn, sql);
         let (is_open, done) = match (script::kind(&step.statement.sql), self.is_open) {
-            (Sql::Begin(Mode::ReadOnly), _) => return Err(NeedsLease),
+            // It would begin a transaction that only reads, or without BEGIN, or set something that lasts until the COMMIT of
+            // the whole batch.
+            (Sql::Begin(Mode::ReadOnly), _)
+            | (Sql::Savepoint(_) | Sql::Release(_) | Sql::RollbackTo(_), false) => return Err(NeedsLease),
+            (Sql::Pragma { .. }, _) if is_control(&step.statement.sql) => return Err(NeedsLease),
             (Sql::Begin(_), true) => {
                 return Ok(Err(StatementError::misplaced("cannot start a transaction within a transaction")));
             }
@@ -125,9 +126,6 @@ impl<'a> Run<'a, '_> {
             }
             (Sql::Commit, true) => (false, own(RELEASE)),
             (Sql::Rollback, true) => (false, own(UNDO).and_then(|()| own(RELEASE))),
-            // It would begin a transaction, or set something that lasts until the COMMIT of the whole batch.
-            (Sql::Savepoint(_) | Sql::Release(_) | Sql::RollbackTo(_), false) => return Err(NeedsLease),
-            (Sql::Pragma { .. }, _) if is_control(&step.statement.sql) => return Err(NeedsLease),
             _ if self.is_open => return self.step_in_transaction(step),
             _ => return self.step_alone(step),
         };
