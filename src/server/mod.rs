@@ -3,7 +3,7 @@
 //! Each route stands once, in `routes`: that list is what is served and what the OpenAPI document at `/openapi.json`
 //! (for people: `/docs`) is made of. `extract.rs` takes requests apart, `body.rs` waits for their
 //! bodies, `terms.rs` says whether a write is waited for, `problem.rs` has all that is answered when something is wrong, `auth.rs` says who may come in, `daemon.rs`
-//! starts and ends it.
+//! starts and ends it. `hrana/` is the protocol of the libSQL clients, with errors in its own words.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {

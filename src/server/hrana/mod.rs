@@ -3,7 +3,7 @@
 //!
 //! `proto.rs` has what is sent, `result.rs` what is answered, `value.rs` values both ways, `error.rs` what goes wrong.
 //! `prepare.rs` turns requests into what a [`Session`](crate::database::Session) is asked: nothing here knows how that is
-//! done. `http.rs` and `streams.rs` are the transport over HTTP, `ws.rs` is the one over WebSockets.
+//! done. `http.rs` and `streams.rs` are the transport over HTTP, `ws/` is the one over WebSockets.
 
 mod error;
 mod http;
