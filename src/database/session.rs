@@ -107,7 +107,7 @@ impl Session {
 
     /// Runs a program and tells of it as it goes; ends early if nobody listens any more.
     pub(crate) async fn run_streamed(&mut self, steps: Vec<Step>, events: mpsc::Sender<Event>) {
-        if self.is_autocommit() && steps.iter().all(|step| script::kind(&step.statement.sql) == Kind::Read) {
+        if self.is_autocommit() && steps.iter().all(plan::may_be_streamed) {
             // Told by errors alone: the rows are out.
             let mut outcomes = StepOutcomes::new();
             for (place, step) in steps.into_iter().enumerate() {
@@ -319,17 +319,25 @@ impl Session {
         result
     }
 
-    async fn stream(
-        &mut self,
-        place: usize,
-        step: Step,
-        events: &mpsc::Sender<Event>,
-    ) -> Result<StepResult, SessionError> {
+    async fn stream(&mut self, place: usize, step: Step, events: &mpsc::Sender<Event>) -> Outcome {
+        self.database.settle().await;
+        let query = Query::new(step.statement.clone());
+        let mut rows = match self.database.stream(query, Some(self.last_rowid.unwrap_or(0))).await {
+            Ok(rows) => rows,
+            // A WITH that writes.
+            Err(ReadError::Statement(error)) if error.kind == StatementErrorKind::NotReadOnly => {
+                let outcome = self.write(step).await;
+                let told = outcome.as_ref().map(|_| StepResult::default()).map_err(Clone::clone);
+                // Nobody there: the sender is asked for that.
+                let _ = tell(place, outcome, events).await;
+                return told;
+            }
+            Err(error) => {
+                let _ = events.send(Event::Failed { step: place, error: error.clone().into() }).await;
+                return Err(error.into());
+            }
+        };
         let told = async {
-            self.database.settle().await;
-            let mut rows =
-                self.database.stream(Query::new(step.statement), Some(self.last_rowid.unwrap_or(0))).await?;
-            // Nobody there: the sender is asked for that.
             let _ = events.send(Event::Begin { step: place, columns: rows.take_types() }).await;
             while let Some(piece) = rows.next().await {
                 for row in piece? {

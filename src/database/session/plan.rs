@@ -44,3 +44,8 @@ pub(super) fn is_reading_transaction(steps: &[Step]) -> bool {
                 }
         })
 }
+
+/// Whether its rows can be passed on as they come, if no transaction is open.
+pub(super) fn may_be_streamed(step: &Step) -> bool {
+    matches!(script::kind(&step.statement.sql), Kind::Read | Kind::Unclear)
+}

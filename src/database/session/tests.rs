@@ -591,3 +591,37 @@ fn what_a_program_returns_is_bounded() {
         assert_eq!(place.stored().await.len(), 11);
     });
 }
+
+#[test]
+fn what_reads_is_streamed_however_long_and_what_writes_is_written() {
+    run(async {
+        let place = Place::open(|settings| settings.readers.max_rows = 10.try_into().unwrap()).await;
+        let mut session = place.session();
+        let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n";
+        let write = "WITH one AS (SELECT 1) INSERT INTO t SELECT * FROM one RETURNING n";
+        let mut program = steps(&[write, write, endless, "SELECT 1"]);
+        program[2].condition = Some(Condition::Error(1));
+        program[3].condition = Some(Condition::Ok(2));
+        let (sender, mut events) = mpsc::channel(4);
+        let heard = async {
+            let (mut rows, mut failed) = (Vec::new(), Vec::new());
+            while let Some(event) = events.recv().await {
+                match event {
+                    Event::Row(row) => rows.extend(row),
+                    Event::Failed { step, .. } => failed.push(step),
+                    Event::Begin { .. } | Event::End { .. } => {}
+                }
+                if rows.len() > 1_000 {
+                    break;
+                }
+            }
+            drop(events);
+            (rows, failed)
+        };
+        let ((), (rows, failed)) =
+            futures_util::future::join(session.run_streamed(program, sender), heard).await;
+        let expected: Vec<Value> = std::iter::once(1).chain(1..=1_000).map(Value::Integer).collect();
+        assert_eq!((rows, failed), (expected, vec![1]));
+        assert_eq!(place.stored().await, [1]);
+    });
+}
