@@ -39,10 +39,7 @@ fn main() {
         println!("skipped: sqld cannot be had, the daemon runs alone");
     }
     println!("{} rounds of {:?} in turns; a second, median (least to most)", length.rounds, length.part);
-    println!(
-        "| work | {} | {} | times | goal | SQLITE_BUSY | time-outs | other errors |",
-        "actix-sqlite", "sqld"
-    );
+    println!("| work | actix-sqlite | sqld | times | goal | SQLITE_BUSY | time-outs | other errors |");
     println!("|---|---|---|---|---|---|---|---|");
     actix_rt::System::new().block_on(async {
         for work in Work::ALL {
@@ -54,6 +51,7 @@ fn main() {
                 for one in turn {
                     let place = directory.path().join(format!("{work:?}-{round}-{}", kinds[one].name()));
                     let done = measure(&kinds[one], work, length.part, &place).await;
+                    eprintln!("round {round}, {}: {:.0} {}", kinds[one].name(), done.rate(), work.name());
                     figures[one].rates.push(done.rate());
                     figures[one].done += done;
                 }
@@ -68,6 +66,7 @@ async fn measure(kind: &Kind, work: Work, part: Duration, place: &Path) -> Done 
     let server = Server::start(kind, place).await;
     work.prepare(&server.address).await;
     let done = work.run(&server.address, part).await;
+    work.verify(&server.address, &done).await;
     drop(server);
     // Not kept until the end: the files of all rounds would be many.
     let _ = std::fs::remove_dir_all(place);
