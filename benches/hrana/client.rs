@@ -66,13 +66,12 @@ impl Client {
     /// `None` if the connection cannot be had or was closed.
     async fn exchange(&mut self) -> Option<()> {
         // Taken, and put back after the answer: a connection whose answer was not waited for is never used again.
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => {
-                let connection = TcpStream::connect(&self.address).await.ok()?;
-                connection.set_nodelay(true).ok()?;
-                connection
-            }
+        let mut connection = if let Some(connection) = self.connection.take() {
+            connection
+        } else {
+            let connection = TcpStream::connect(&self.address).await.ok()?;
+            connection.set_nodelay(true).ok()?;
+            connection
         };
         connection.write_all(&self.request).await.ok()?;
         self.answer.clear();

@@ -3,7 +3,8 @@
 //!
 //! The daemon commits with `synchronous=FULL`: what is acknowledged is on the disk. sqld runs with `synchronous=NORMAL`,
 //! which cannot be set: it answers before anything is synced (not one `fsync` in 100 inserts, seen with strace). The
-//! comparison is in its favour by that.
+//! comparison is in its favour by that, the more so the slower the disk; the time of an `fsync` is printed with the
+//! figures. With `BENCH_DIR=/dev/shm` a sync costs neither anything.
 //!
 //! `cargo bench --bench hrana`; `BENCH_ROUNDS` (5) and `BENCH_SECONDS` (3) change it, `BENCH_SQLD` names another sqld and
 //! `BENCH_SQLD_ARGS` gives it arguments. The client, on one core, shares the machine with the server.
@@ -16,8 +17,9 @@ mod server;
 mod support;
 mod work;
 
+use std::io::Write;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use server::{Kind, Server};
 use support::Spread;
@@ -38,11 +40,9 @@ fn main() {
     if kinds.len() == 1 {
         println!("skipped: sqld cannot be had, the daemon runs alone");
     }
+    println!("an fsync of 4 KiB takes {:.0} µs there", sync_micros(directory.path()));
     println!("{} rounds of {:?} in turns; a second, median (least to most)", length.rounds, length.part);
-    println!(
-        "| work | {} | {} | times | goal | SQLITE_BUSY | time-outs | other errors |",
-        "actix-sqlite", "sqld"
-    );
+    println!("| work | actix-sqlite | sqld | times | goal | SQLITE_BUSY | time-outs | other errors |");
     println!("|---|---|---|---|---|---|---|---|");
     actix_rt::System::new().block_on(async {
         for work in Work::ALL {
@@ -54,6 +54,7 @@ fn main() {
                 for one in turn {
                     let place = directory.path().join(format!("{work:?}-{round}-{}", kinds[one].name()));
                     let done = measure(&kinds[one], work, length.part, &place).await;
+                    eprintln!("round {round}, {}: {:.0} {}", kinds[one].name(), done.rate(), work.name());
                     figures[one].rates.push(done.rate());
                     figures[one].done += done;
                 }
@@ -63,11 +64,25 @@ fn main() {
     });
 }
 
+/// How long a sync takes where the files are, as it decides what a durable commit can cost: the median of 100.
+fn sync_micros(directory: &Path) -> f64 {
+    let path = directory.join("sync");
+    let mut file = std::fs::File::create(&path).unwrap();
+    let times = (0..100).map(|_| {
+        file.write_all(&[7; 4096]).unwrap();
+        let begun = Instant::now();
+        file.sync_all().unwrap();
+        begun.elapsed().as_secs_f64() * 1e6
+    });
+    Spread::of(times).median
+}
+
 /// A part on a server and a file of its own, so that no part inherits what the one before left behind.
 async fn measure(kind: &Kind, work: Work, part: Duration, place: &Path) -> Done {
     let server = Server::start(kind, place).await;
     work.prepare(&server.address).await;
     let done = work.run(&server.address, part).await;
+    work.verify(&server.address, &done).await;
     drop(server);
     // Not kept until the end: the files of all rounds would be many.
     let _ = std::fs::remove_dir_all(place);
