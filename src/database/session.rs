@@ -252,14 +252,7 @@ impl Session {
             Kind::Pragma { name, value } => self.pragma(&name, value.as_deref(), step).await,
             _ if !self.is_autocommit() => self.step_in_transaction(step).await,
             Kind::Read => self.read(step).await,
-            Kind::Unclear => match self.read(step.clone()).await {
-                Err(SessionError::Read(ReadError::Statement(error)))
-                    if error.kind == StatementErrorKind::NotReadOnly =>
-                {
-                    self.write(step).await
-                }
-                outcome => outcome,
-            },
+            Kind::Unclear => self.read_or_write(step).await,
             Kind::Other => self.write(step).await,
         }
     }
@@ -285,7 +278,20 @@ impl Session {
             }
             _ if !is_autocommit => self.step_in_transaction(step).await,
             ("user_version" | "application_id", Some(_)) | ("optimize", _) => self.write(step).await,
-            _ => self.read(step).await,
+            // To ask for the mode of the journal is no reading to SQLite.
+            _ => self.read_or_write(step).await,
+        }
+    }
+
+    /// What only SQLite knows whether it writes.
+    async fn read_or_write(&mut self, step: Step) -> Outcome {
+        match self.read(step.clone()).await {
+            Err(SessionError::Read(ReadError::Statement(error)))
+                if error.kind == StatementErrorKind::NotReadOnly =>
+            {
+                self.write(step).await
+            }
+            outcome => outcome,
         }
     }
 

@@ -625,3 +625,42 @@ fn what_reads_is_streamed_however_long_and_what_writes_is_written() {
         assert_eq!(place.stored().await, [1]);
     });
 }
+
+#[test]
+fn pragmas_that_clients_send_are_answered_or_refused_on_purpose() {
+    run(async {
+        let place = Place::open(|_| {}).await;
+        let mut session = place.session();
+        let ones = |value: Value| vec![vec![value]];
+        for (sql, rows) in [
+            ("PRAGMA journal_mode", ones("wal".into())),
+            ("PRAGMA journal_mode = WAL", ones("wal".into())),
+            ("PRAGMA main.journal_mode", ones("wal".into())),
+            ("PRAGMA busy_timeout = 5000", ones(5_000.into())),
+            ("PRAGMA user_version = 7", vec![]),
+            ("PRAGMA user_version", ones(7.into())),
+            ("PRAGMA foreign_keys", ones(1.into())),
+            ("PRAGMA read_uncommitted", ones(0.into())),
+            ("PRAGMA optimize", vec![]),
+            ("PRAGMA integrity_check", ones("ok".into())),
+            ("PRAGMA table_list('nowhere')", vec![]),
+        ] {
+            assert_eq!(session.ok(sql).await.rows, rows, "{sql}");
+        }
+        for sql in [
+            "PRAGMA journal_mode = DELETE",
+            "PRAGMA synchronous = OFF",
+            "PRAGMA writable_schema = ON",
+            "PRAGMA wal_checkpoint",
+            "PRAGMA cache_size = 1",
+            "PRAGMA temp_store_directory = '/'",
+            "PRAGMA defer_foreign_keys = ON",
+        ] {
+            assert_eq!(code(&session.err(sql).await), 23, "{sql}: SQLITE_AUTH");
+        }
+        // But in a transaction, to whose end it lasts.
+        session.ok("BEGIN IMMEDIATE").await;
+        session.ok("PRAGMA defer_foreign_keys = ON").await;
+        session.ok("COMMIT").await;
+    });
+}
