@@ -11,7 +11,8 @@ use crate::client::Client;
 
 #[derive(Clone)]
 pub(crate) enum Kind {
-    Daemon,
+    /// With this `database.synchronous`.
+    Daemon(&'static str),
     Sqld(PathBuf),
 }
 
@@ -32,7 +33,7 @@ impl Kind {
 
     pub(crate) fn name(&self) -> &'static str {
         match self {
-            Self::Daemon => "actix-sqlite",
+            Self::Daemon(synchronous) => synchronous,
             Self::Sqld(_) => "sqld",
         }
     }
@@ -48,7 +49,7 @@ impl Server {
     pub(crate) async fn start(kind: &Kind, directory: &Path) -> Self {
         std::fs::create_dir_all(directory).unwrap();
         let server = match kind {
-            Kind::Daemon => Self::daemon(directory),
+            Kind::Daemon(synchronous) => Self::daemon(synchronous, directory),
             Kind::Sqld(path) => Self::sqld(path, directory),
         };
         let begun = Instant::now();
@@ -60,10 +61,11 @@ impl Server {
         server
     }
 
-    fn daemon(directory: &Path) -> Self {
+    fn daemon(synchronous: &str, directory: &Path) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_actix-sqlite"))
             .args(["serve", "--listen", "127.0.0.1:0", "--database"])
             .arg(directory.join("bench.db"))
+            .env("ACTIX_SQLITE__DATABASE__SYNCHRONOUS", synchronous)
             .env("ACTIX_SQLITE__TELEMETRY__FILTER", "error")
             .stderr(Stdio::piped())
             .spawn()
