@@ -591,3 +591,21 @@ fn what_a_program_returns_is_bounded() {
         assert_eq!(place.stored().await.len(), 11);
     });
 }
+
+#[test]
+fn a_savepoint_that_fails_begins_no_transaction() {
+    run(async {
+        let place = Place::open(|_| {}).await;
+        let (mut session, mut other) = (place.session(), place.session());
+        for sql in ["SAVEPOINT select", "SAVEPOINT 1", "SAVEPOINT _actix_sqlite_write"] {
+            session.err(sql).await;
+            assert!(session.is_autocommit(), "{sql}");
+        }
+        let unasked = Statement::new("SAVEPOINT a").params([1]);
+        session.execute(unasked).await.unwrap_err();
+        assert!(session.is_autocommit());
+        session.ok("INSERT INTO t VALUES (1)").await;
+        other.ok("INSERT INTO t VALUES (2)").await;
+        assert_eq!(place.stored().await, [1, 2]);
+    });
+}

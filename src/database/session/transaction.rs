@@ -115,6 +115,12 @@ impl Session {
     pub(super) async fn savepoint(&mut self, kind: Kind, step: Step) -> Outcome {
         if let (Kind::Savepoint(_), true) = (&kind, self.is_autocommit()) {
             self.transaction = self.lease(Some(Vec::new())).await?;
+            let begun = self.savepoint_in_transaction(kind, step).await;
+            if begun.is_err() && !self.is_autocommit() {
+                // There is no savepoint whose release would end it, and nobody else could write.
+                self.rollback().await?;
+            }
+            return begun;
         }
         if self.is_autocommit() {
             let (Kind::Savepoint(name) | Kind::Release(name) | Kind::RollbackTo(name)) = &kind else {
@@ -122,6 +128,10 @@ impl Session {
             };
             return Err(misplaced(&format!("no such savepoint: {name}")));
         }
+        self.savepoint_in_transaction(kind, step).await
+    }
+
+    async fn savepoint_in_transaction(&mut self, kind: Kind, step: Step) -> Outcome {
         let place =
             |names: &[String], name: &str| names.iter().rposition(|known| known.eq_ignore_ascii_case(name));
         if let (Kind::Release(name), Transaction::Writing(Writing { outermost: Some(names), .. })) =
