@@ -609,3 +609,21 @@ fn a_savepoint_that_fails_begins_no_transaction() {
         assert_eq!(place.stored().await, [1, 2]);
     });
 }
+
+#[test]
+fn a_snapshot_whose_time_is_up_makes_room_for_others_though_nobody_asks_it() {
+    run(async {
+        let place = Place::open(|settings| {
+            settings.readers.max_snapshots = 1.try_into().unwrap();
+            settings.writer.lease_timeout = Duration::from_millis(50);
+            settings.writer.lease_wait = Duration::from_secs(2);
+        })
+        .await;
+        let (mut silent, mut other) = (place.session(), place.session());
+        silent.ok("BEGIN").await;
+        silent.count().await;
+        other.ok("BEGIN").await;
+        assert_eq!(other.count().await, 0, "it waited for the other's time to be up, and no longer");
+        assert!(matches!(silent.err("SELECT 1").await, SessionError::TransactionTimeout));
+    });
+}
