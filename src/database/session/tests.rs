@@ -437,7 +437,7 @@ fn connections_of_snapshots_are_used_again_and_all_closed_at_the_end() {
         let [one, two, three] = &mut sessions;
         assert_eq!((one.count().await, two.count().await), (0, 0));
         assert!(matches!(three.err("SELECT 1").await, SessionError::TransactionBusy));
-        assert!(three.is_autocommit());
+        assert!(!three.is_autocommit());
         for _ in 0..100 {
             one.ok("COMMIT").await;
             one.ok("BEGIN TRANSACTION READONLY").await;
@@ -625,5 +625,25 @@ fn a_snapshot_whose_time_is_up_makes_room_for_others_though_nobody_asks_it() {
         other.ok("BEGIN").await;
         assert_eq!(other.count().await, 0, "it waited for the other's time to be up, and no longer");
         assert!(matches!(silent.err("SELECT 1").await, SessionError::TransactionTimeout));
+    });
+}
+
+#[test]
+fn a_transaction_whose_turn_does_not_come_is_open_still() {
+    run(async {
+        let place = Place::open(|settings| {
+            settings.readers.max_snapshots = 1.try_into().unwrap();
+            settings.writer.lease_wait = Duration::from_millis(20);
+        })
+        .await;
+        let (mut holding, mut busy) = (place.session(), place.session());
+        holding.ok("BEGIN IMMEDIATE").await;
+        busy.ok("BEGIN").await;
+        assert!(matches!(busy.err("INSERT INTO t VALUES (1)").await, SessionError::TransactionBusy));
+        holding.ok("ROLLBACK").await;
+        // As clients do that are told SQLITE_BUSY: the same statement once more.
+        busy.ok("INSERT INTO t VALUES (1)").await;
+        busy.ok("ROLLBACK").await;
+        assert_eq!(place.stored().await, [0; 0]);
     });
 }

@@ -50,8 +50,8 @@ impl Session {
         match &self.transaction {
             Transaction::Begun { reads_only } if reads || *reads_only => {
                 let may_write = !reads_only;
-                // Whatever becomes of it, it is not begun any more.
-                self.transaction = Transaction::None;
+                // If its turn does not come it stays as it is: a client that is told to try again does so, and means the
+                // transaction that it began.
                 let writer = &self.database.inner.settings.writer;
                 let snapshot = self.database.snapshot(writer.lease_wait, writer.lease_timeout).await;
                 let snapshot = snapshot.map_err(|error| match error {
@@ -62,10 +62,7 @@ impl Session {
                 })?;
                 self.transaction = Transaction::Reading { snapshot, may_write };
             }
-            Transaction::Begun { .. } => {
-                self.transaction = Transaction::None;
-                self.transaction = self.lease(None).await?;
-            }
+            Transaction::Begun { .. } => self.transaction = self.lease(None).await?,
             Transaction::Reading { may_write: true, .. } if !reads => self.begin_to_write().await?,
             _ => {}
         }
