@@ -224,10 +224,12 @@ impl Session {
             let is_autocommit = self.is_autocommit();
             let runs =
                 step.condition.take().is_none_or(|condition| condition.holds(&outcomes, is_autocommit));
-            let outcome = match (runs, room) {
+            // What ends a transaction returns nothing, and left open it would keep others out.
+            let fits = room > 0 || matches!(script::kind(&step.statement.sql), Kind::Commit | Kind::Rollback);
+            let outcome = match (runs, fits) {
                 (false, _) => None,
-                (true, 0) => Some(Err(no_room())),
-                (true, _) => Some(self.step(step).await),
+                (true, false) => Some(Err(no_room())),
+                (true, true) => Some(self.step(step).await),
             };
             if let Some(Ok(result)) = &outcome {
                 room = room.saturating_sub(result.size());

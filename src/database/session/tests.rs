@@ -647,3 +647,25 @@ fn a_transaction_whose_turn_does_not_come_is_open_still() {
         assert_eq!(place.stored().await, [0; 0]);
     });
 }
+
+#[test]
+fn a_transaction_is_ended_even_if_there_is_no_room_for_more_results() {
+    run(async {
+        let place =
+            Place::open(|settings| settings.readers.max_result_bytes = bytesize::ByteSize::b(1_000)).await;
+        let mut session = place.session();
+        let mut program = steps(&[
+            "BEGIN TRANSACTION READONLY",
+            "SELECT zeroblob(900)",
+            "SELECT zeroblob(900)",
+            "COMMIT",
+            "ROLLBACK",
+        ]);
+        program[3].condition = Some(Condition::Error(2));
+        program[4].condition = Some(Condition::Not(Box::new(Condition::Ok(3))));
+        let outcomes = session.run(program).await;
+        assert!(outcomes[2].as_ref().unwrap().is_ok());
+        assert!(outcomes[4].as_ref().unwrap().is_ok());
+        assert!(session.is_autocommit());
+    });
+}
