@@ -669,3 +669,15 @@ fn a_transaction_is_ended_even_if_there_is_no_room_for_more_results() {
         assert!(session.is_autocommit());
     });
 }
+
+#[test]
+fn what_a_session_inserted_last_is_told_to_no_one_else() {
+    run(async {
+        let place = Place::open(|settings| settings.readers.threads = 1).await;
+        let mut session = place.session();
+        session.ok("INSERT INTO t VALUES (41)").await;
+        assert_eq!(session.ok("SELECT last_insert_rowid()").await.rows, [[41.into()]]);
+        let others: Vec<i64> = place.database.query_as("SELECT last_insert_rowid()").await.unwrap();
+        assert_eq!(others, [0]);
+    });
+}
