@@ -681,3 +681,26 @@ fn what_a_session_inserted_last_is_told_to_no_one_else() {
         assert_eq!(others, [0]);
     });
 }
+
+#[test]
+fn reads_leave_room_in_the_queue_for_writes() {
+    run(async {
+        let place = Place::open(|settings| {
+            settings.queue.overflow = crate::policy::Overflow::Reject;
+            settings.queue.max_writes = 20.try_into().unwrap();
+        })
+        .await;
+        let slow = "INSERT INTO t SELECT max(value) FROM (WITH RECURSIVE n (value) AS (SELECT 1 UNION ALL
+            SELECT value + 1 FROM n WHERE value < 4000000) SELECT value FROM n)";
+        let mut writing = place.session();
+        let reads = async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let mut sessions: Vec<_> = (0..40).map(|_| place.session()).collect();
+            futures_util::future::join_all(sessions.iter_mut().map(Session::count)).await;
+            place.database.execute("INSERT INTO t VALUES (0)").await
+        };
+        let (written, other) = futures_util::future::join(writing.execute(slow.into()), reads).await;
+        written.unwrap();
+        other.unwrap();
+    });
+}
