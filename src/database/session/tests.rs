@@ -704,3 +704,19 @@ fn reads_leave_room_in_the_queue_for_writes() {
         other.unwrap();
     });
 }
+
+#[test]
+fn a_transaction_that_a_program_begins_for_later_may_write() {
+    run(async {
+        let place = Place::open(|_| {}).await;
+        let mut session = place.session();
+        session.ok("BEGIN").await;
+        let mut program = steps(&["COMMIT", "BEGIN", "ROLLBACK"]);
+        program[2].condition = Some(Condition::Not(Box::new(Condition::Ok(0))));
+        session.run(program).await;
+        assert!(!session.is_autocommit());
+        session.ok("INSERT INTO t VALUES (1)").await;
+        session.ok("COMMIT").await;
+        assert_eq!(place.stored().await, [1]);
+    });
+}
