@@ -61,6 +61,18 @@ struct Inner {
     settling: settle::Settling,
 }
 
+impl Inner {
+    /// The one way into the queue of writes.
+    fn push(&self, ticket: WriteTicket, overflow: Overflow) -> Result<Pushed, (WriteTicket, RefusedBecause)> {
+        let is_flush = ticket.request.task.is_flush();
+        let pushed = self.shared.intake.push(ticket, overflow);
+        if !is_flush {
+            self.settling.note_write();
+        }
+        pushed
+    }
+}
+
 impl Drop for Inner {
     fn drop(&mut self) {
         self.shared.close();
@@ -222,13 +234,8 @@ impl Database {
         limit: Option<TimeLimit>,
         overflow: Overflow,
     ) -> PendingWrite {
-        let is_write = !request.task.is_flush();
         let (ticket, answer) = WriteTicket::new(request, lane, limit.clone());
-        let pushed = self.inner.shared.intake.push(ticket, overflow);
-        if is_write {
-            self.inner.settling.note_write();
-        }
-        match pushed {
+        match self.inner.push(ticket, overflow) {
             Ok(Pushed::Entered) => PendingWrite { answer, limit, waiting: None },
             Ok(Pushed::Waiting(admitted)) => PendingWrite { answer, limit, waiting: Some(admitted) },
             Err((ticket, because)) => {

@@ -43,7 +43,7 @@ impl Database {
         }
     }
 
-    fn flush_shared(&self) -> Shared<BoxFuture<'static, ()>> {
+    pub(super) fn flush_shared(&self) -> Shared<BoxFuture<'static, ()>> {
         let settling = &self.inner.settling;
         let mut last = settling.last.lock().unwrap_or_else(PoisonError::into_inner);
         let behind = settling.writes.load(Ordering::SeqCst);

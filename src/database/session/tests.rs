@@ -720,3 +720,21 @@ fn a_transaction_that_a_program_begins_for_later_may_write() {
         assert_eq!(place.stored().await, [1]);
     });
 }
+
+#[test]
+fn a_flush_is_shared_until_the_next_write_whoever_sends_that() {
+    run(async {
+        let place = Place::open(|_| {}).await;
+        let flush = || place.database.flush_shared();
+        let first = flush();
+        assert!(first.ptr_eq(&flush()));
+        place.database.execute("INSERT INTO t VALUES (1)").await.unwrap();
+        let second = flush();
+        assert!(!second.ptr_eq(&first));
+        place.database.enqueue(crate::message::Execute::new("INSERT INTO t VALUES (2)")).await.unwrap();
+        let third = flush();
+        assert!(!third.ptr_eq(&second));
+        third.await;
+        assert_eq!(place.stored().await, [1, 2]);
+    });
+}
