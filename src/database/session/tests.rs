@@ -738,3 +738,28 @@ fn a_flush_is_shared_until_the_next_write_whoever_sends_that() {
         assert_eq!(place.stored().await, [1, 2]);
     });
 }
+
+#[test]
+fn of_large_rows_few_wait_for_a_receiver_that_takes_none() {
+    run(async {
+        let place = Place::open(|settings| settings.readers.max_stall = Duration::from_millis(200)).await;
+        let mut session = place.session();
+        let many = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 300) SELECT";
+        for (row, most) in [("zeroblob(1000000) FROM n", 2), ("i FROM n", 256)] {
+            let (tell, mut events) = mpsc::channel(256);
+            let read = format!("SELECT * FROM ({many} {row})");
+            let running = session.run_streamed(vec![Step::of(read.into())], tell);
+            let looking = async {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                assert!(events.len() <= most, "{}", events.len());
+                let mut rows = 0;
+                while let Some(event) = events.recv().await {
+                    rows += usize::from(matches!(event, Event::Row(_)));
+                }
+                rows
+            };
+            let ((), rows) = futures_util::future::join(running, looking).await;
+            assert!(rows > 1, "{rows}");
+        }
+    });
+}
