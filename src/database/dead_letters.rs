@@ -37,7 +37,7 @@ impl Database {
     pub(super) fn submit_unattended(&self, write: impl Write) -> Result<Option<Admitted>, WriteError> {
         let (request, lane, limit) = super::request(write)?;
         let ticket = WriteTicket::unattended(request, lane, limit);
-        match self.inner.shared.intake.push(ticket, self.inner.settings.queue.overflow) {
+        match self.inner.push(ticket, self.inner.settings.queue.overflow) {
             Ok(Pushed::Entered) => Ok(None),
             Ok(Pushed::Waiting(admitted)) => Ok(Some(admitted)),
             Err((_, because)) => {

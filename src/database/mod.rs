@@ -8,6 +8,7 @@ mod open;
 #[cfg(feature = "relay")]
 mod relay;
 mod session;
+mod settle;
 mod shutdown;
 mod snapshot;
 mod status;
@@ -57,6 +58,19 @@ struct Inner {
     settings: Settings,
     /// How many snapshots there may be besides those there are.
     snapshots: Arc<Semaphore>,
+    settling: settle::Settling,
+}
+
+impl Inner {
+    /// The one way into the queue of writes.
+    fn push(&self, ticket: WriteTicket, overflow: Overflow) -> Result<Pushed, (WriteTicket, RefusedBecause)> {
+        let is_flush = ticket.request.task.is_flush();
+        let pushed = self.shared.intake.push(ticket, overflow);
+        if !is_flush {
+            self.settling.note_write();
+        }
+        pushed
+    }
 }
 
 impl Drop for Inner {
@@ -170,27 +184,22 @@ impl Database {
     /// # Errors
     /// [`WriteError`] if the database is closed or failed.
     pub async fn flush(&self) -> Result<CommitSeq, WriteError> {
+        let mut last = CommitSeq::default();
+        for flush in self.push_flush() {
+            last = last.max(flush.outcome().await?.commit);
+        }
+        Ok(last)
+    }
+
+    /// Puts what [`Self::flush`] waits for into the queue at once.
+    fn push_flush(&self) -> impl Iterator<Item = PendingWrite> + Send + use<> {
         let (held, waiting) = self.inner.shared.intake.load();
         let is_used = |lane| held[lane].items + waiting[lane] > 0;
         let push = |lane| self.push_write(Task::Flush.into(), lane, None, Overflow::Wait);
         // A lane where nobody waits needs none; but for what the writer has in hand there has to be one somewhere.
         let bulk = is_used(Lane::Bulk).then(|| push(Lane::Bulk));
         let interactive = (bulk.is_none() || is_used(Lane::Interactive)).then(|| push(Lane::Interactive));
-        let mut last = CommitSeq::default();
-        for flush in bulk.into_iter().chain(interactive) {
-            last = last.max(flush.outcome().await?.commit);
-        }
-        Ok(last)
-    }
-
-    /// Waits until all writes are committed that were sent before, by whomever; but not for long, and not behind somebody's
-    /// lease.
-    async fn settle(&self) {
-        /// Longer than a COMMIT takes on a slow disk.
-        const PATIENCE: Duration = Duration::from_millis(250);
-        if !self.inner.shared.is_settled() && !self.inner.shared.is_leased() {
-            let _ = in_time(Instant::now() + PATIENCE, self.flush()).await;
-        }
+        bulk.into_iter().chain(interactive)
     }
 
     /// The number of the last COMMIT.
@@ -226,7 +235,7 @@ impl Database {
         overflow: Overflow,
     ) -> PendingWrite {
         let (ticket, answer) = WriteTicket::new(request, lane, limit.clone());
-        match self.inner.shared.intake.push(ticket, overflow) {
+        match self.inner.push(ticket, overflow) {
             Ok(Pushed::Entered) => PendingWrite { answer, limit, waiting: None },
             Ok(Pushed::Waiting(admitted)) => PendingWrite { answer, limit, waiting: Some(admitted) },
             Err((ticket, because)) => {

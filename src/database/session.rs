@@ -224,10 +224,12 @@ impl Session {
             let is_autocommit = self.is_autocommit();
             let runs =
                 step.condition.take().is_none_or(|condition| condition.holds(&outcomes, is_autocommit));
-            let outcome = match (runs, room) {
+            // What ends a transaction returns nothing, and left open it would keep others out.
+            let fits = room > 0 || matches!(script::kind(&step.statement.sql), Kind::Commit | Kind::Rollback);
+            let outcome = match (runs, fits) {
                 (false, _) => None,
-                (true, 0) => Some(Err(no_room())),
-                (true, _) => Some(self.step(step).await),
+                (true, false) => Some(Err(no_room())),
+                (true, true) => Some(self.step(step).await),
             };
             if let Some(Ok(result)) = &outcome {
                 room = room.saturating_sub(result.size());
@@ -347,7 +349,7 @@ impl Session {
             let _ = events.send(Event::Begin { step: place, columns: rows.take_types() }).await;
             while let Some(piece) = rows.next().await {
                 for row in piece? {
-                    if events.send(Event::Row(row)).await.is_err() {
+                    if send_row(row, events).await.is_err() {
                         return Ok(());
                     }
                 }
@@ -372,6 +374,17 @@ impl Session {
         }
         result
     }
+}
+
+/// Passes a row on. Many small ones may wait for their receiver; a large one waits until it is the only one: as many of
+/// those as of small ones would fill the memory.
+async fn send_row(row: Vec<Value>, events: &mpsc::Sender<Event>) -> Result<(), mpsc::error::SendError<()>> {
+    const LARGE: usize = 4 << 10;
+    let needed = if row.iter().map(Value::size).sum::<usize>() > LARGE { events.max_capacity() } else { 1 };
+    if let Some(place) = events.reserve_many(needed).await?.next() {
+        place.send(Event::Row(row));
+    }
+    Ok(())
 }
 
 /// Tells of a step that has been run.

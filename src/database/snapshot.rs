@@ -3,7 +3,7 @@
 //! it is bounded in time.
 
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -26,13 +26,22 @@ pub(super) enum SnapshotError {
 /// A view of the file that does not change. Dropping it lets go of it.
 pub(super) struct Snapshot {
     database: Database,
-    /// None while a query runs on it, and after its time.
-    held: Arc<Mutex<Option<Held>>>,
+    view: Arc<Mutex<View>>,
     /// The last COMMIT that it shows.
     pub(super) commit: CommitSeq,
     until: Instant,
     end: Option<AbortHandle>,
+}
+
+/// What there is of a snapshot.
+#[derive(Default)]
+struct View {
+    /// None while a query runs on it, and after its time.
+    held: Option<Held>,
+    /// Its place among all snapshots, which others may be waiting for; none after its time.
     _permit: Option<OwnedSemaphorePermit>,
+    /// Its time is up: a query that runs on it just now is its last.
+    is_over: bool,
 }
 
 impl Database {
@@ -51,20 +60,21 @@ impl Database {
         ));
         let held = answered(held, deadline).await?;
         let commit = held.commit;
-        let held = Arc::new(Mutex::new(Some(held)));
+        let view = Arc::new(Mutex::new(View { held: Some(held), _permit: permit, is_over: false }));
         let until = Instant::now() + longest;
-        let forgotten = Arc::clone(&held);
+        let forgotten = Arc::clone(&view);
         let end = tokio::runtime::Handle::try_current().ok().map(|runtime| {
             let mut news = self.inner.shared.health.subscribe();
             let end = async move {
                 // Nor does it keep the file open at the end of the database.
                 let closing = pin!(news.wait_for(|health| health.state.is_closing()));
                 let _ = tokio::time::timeout_at(until.into(), closing).await;
-                take(&forgotten);
+                let over = View { is_over: true, ..View::default() };
+                drop(std::mem::replace(&mut *lock(&forgotten), over));
             };
             runtime.spawn(end).abort_handle()
         });
-        Ok(Snapshot { database: self.clone(), held, commit, until, end, _permit: permit })
+        Ok(Snapshot { database: self.clone(), view, commit, until, end })
     }
 
     /// Runs one statement that reads, of a session that inserted this rowid last.
@@ -100,8 +110,8 @@ fn request(statement: Statement, last_rowid: i64) -> ReadRequest {
     ReadRequest { statement, extent: Extent::Limited, is_own: false, session: Some(last_rowid) }
 }
 
-fn take(held: &Mutex<Option<Held>>) -> Option<Held> {
-    held.lock().unwrap_or_else(PoisonError::into_inner).take()
+fn lock(view: &Mutex<View>) -> MutexGuard<'_, View> {
+    view.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Snapshot {
@@ -124,7 +134,8 @@ impl Snapshot {
         request: ReadRequest,
         reply: impl FnOnce(oneshot::Sender<Result<T, ReadError>>) -> ReadReply,
     ) -> Result<T, SnapshotError> {
-        let Some(held) = take(&self.held) else { return Err(SnapshotError::Expired) };
+        let held = lock(&self.view).held.take();
+        let Some(held) = held else { return Err(SnapshotError::Expired) };
         let deadline = self.database.read_deadline(&Query::new("")).min(self.until);
         let (sender, found) = oneshot::channel();
         let (give_back, mut returned) = oneshot::channel();
@@ -132,11 +143,14 @@ impl Snapshot {
         let ticket = ReadTicket::new(request, reply(sender), deadline, &presence);
         self.database.push_read(ticket.on(held, give_back));
         let answer = answered(found, deadline).await;
-        let is_over = Instant::now() >= self.until;
         // It comes before the answer; a reader that panicked does not give it back.
-        if let (Ok(held), false) = (returned.try_recv(), is_over) {
-            *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
+        let held = returned.try_recv().ok();
+        let mut view = lock(&self.view);
+        let is_over = view.is_over || Instant::now() >= self.until;
+        if !is_over {
+            view.held = held;
         }
+        drop(view);
         match answer {
             Err(_) if is_over => Err(SnapshotError::Expired),
             answer => answer.map_err(SnapshotError::Read),
@@ -147,7 +161,7 @@ impl Snapshot {
 impl Drop for Snapshot {
     fn drop(&mut self) {
         self.end.take().into_iter().for_each(|end| end.abort());
-        let Some(held) = take(&self.held) else { return };
+        let Some(held) = lock(&self.view).held.take() else { return };
         let presence = Presence::default();
         let ticket =
             ReadTicket::new(request(Statement::new(""), 0), ReadReply::Release, self.until, &presence);

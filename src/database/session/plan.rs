@@ -30,6 +30,7 @@ pub(super) fn is_reading_transaction(steps: &[Step]) -> bool {
         )
     });
     let ends = |step: &Step| matches!(script::kind(&step.statement.sql), Kind::Commit | Kind::Rollback);
+    let begins = |step: &Step| matches!(script::kind(&step.statement.sql), Kind::Begin(_));
     only_reads
         && steps.last().is_some_and(|last| {
             ends(last)
@@ -37,7 +38,10 @@ pub(super) fn is_reading_transaction(steps: &[Step]) -> bool {
                     None => true,
                     // `ROLLBACK` unless the `COMMIT` went well, as clients say it.
                     Some(Condition::Not(inner)) => match inner.as_ref() {
-                        Condition::Ok(step) => steps.get(*step).is_some_and(ends),
+                        Condition::Ok(step) => {
+                            // Nor is another one begun after it.
+                            steps.get(*step).is_some_and(ends) && !steps[*step..].iter().any(begins)
+                        }
                         _ => false,
                     },
                     Some(_) => false,

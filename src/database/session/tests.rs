@@ -437,7 +437,7 @@ fn connections_of_snapshots_are_used_again_and_all_closed_at_the_end() {
         let [one, two, three] = &mut sessions;
         assert_eq!((one.count().await, two.count().await), (0, 0));
         assert!(matches!(three.err("SELECT 1").await, SessionError::TransactionBusy));
-        assert!(three.is_autocommit());
+        assert!(!three.is_autocommit());
         for _ in 0..100 {
             one.ok("COMMIT").await;
             one.ok("BEGIN TRANSACTION READONLY").await;
@@ -589,6 +589,178 @@ fn what_a_program_returns_is_bounded() {
                 .all(Result::is_ok)
         );
         assert_eq!(place.stored().await.len(), 11);
+    });
+}
+
+#[test]
+fn a_savepoint_that_fails_begins_no_transaction() {
+    run(async {
+        let place = Place::open(|_| {}).await;
+        let (mut session, mut other) = (place.session(), place.session());
+        for sql in ["SAVEPOINT select", "SAVEPOINT 1", "SAVEPOINT _actix_sqlite_write"] {
+            session.err(sql).await;
+            assert!(session.is_autocommit(), "{sql}");
+        }
+        let unasked = Statement::new("SAVEPOINT a").params([1]);
+        session.execute(unasked).await.unwrap_err();
+        assert!(session.is_autocommit());
+        session.ok("INSERT INTO t VALUES (1)").await;
+        other.ok("INSERT INTO t VALUES (2)").await;
+        assert_eq!(place.stored().await, [1, 2]);
+    });
+}
+
+#[test]
+fn a_snapshot_whose_time_is_up_makes_room_for_others_though_nobody_asks_it() {
+    run(async {
+        let place = Place::open(|settings| {
+            settings.readers.max_snapshots = 1.try_into().unwrap();
+            settings.writer.lease_timeout = Duration::from_millis(50);
+            settings.writer.lease_wait = Duration::from_secs(2);
+        })
+        .await;
+        let (mut silent, mut other) = (place.session(), place.session());
+        silent.ok("BEGIN").await;
+        silent.count().await;
+        other.ok("BEGIN").await;
+        assert_eq!(other.count().await, 0, "it waited for the other's time to be up, and no longer");
+        assert!(matches!(silent.err("SELECT 1").await, SessionError::TransactionTimeout));
+    });
+}
+
+#[test]
+fn a_transaction_whose_turn_does_not_come_is_open_still() {
+    run(async {
+        let place = Place::open(|settings| {
+            settings.readers.max_snapshots = 1.try_into().unwrap();
+            settings.writer.lease_wait = Duration::from_millis(20);
+        })
+        .await;
+        let (mut holding, mut busy) = (place.session(), place.session());
+        holding.ok("BEGIN IMMEDIATE").await;
+        busy.ok("BEGIN").await;
+        assert!(matches!(busy.err("INSERT INTO t VALUES (1)").await, SessionError::TransactionBusy));
+        holding.ok("ROLLBACK").await;
+        // As clients do that are told SQLITE_BUSY: the same statement once more.
+        busy.ok("INSERT INTO t VALUES (1)").await;
+        busy.ok("ROLLBACK").await;
+        assert_eq!(place.stored().await, [0; 0]);
+    });
+}
+
+#[test]
+fn a_transaction_is_ended_even_if_there_is_no_room_for_more_results() {
+    run(async {
+        let place =
+            Place::open(|settings| settings.readers.max_result_bytes = bytesize::ByteSize::b(1_000)).await;
+        let mut session = place.session();
+        let mut program = steps(&[
+            "BEGIN TRANSACTION READONLY",
+            "SELECT zeroblob(900)",
+            "SELECT zeroblob(900)",
+            "COMMIT",
+            "ROLLBACK",
+        ]);
+        program[3].condition = Some(Condition::Error(2));
+        program[4].condition = Some(Condition::Not(Box::new(Condition::Ok(3))));
+        let outcomes = session.run(program).await;
+        assert!(outcomes[2].as_ref().unwrap().is_ok());
+        assert!(outcomes[4].as_ref().unwrap().is_ok());
+        assert!(session.is_autocommit());
+    });
+}
+
+#[test]
+fn what_a_session_inserted_last_is_told_to_no_one_else() {
+    run(async {
+        let place = Place::open(|settings| settings.readers.threads = 1).await;
+        let mut session = place.session();
+        session.ok("INSERT INTO t VALUES (41)").await;
+        assert_eq!(session.ok("SELECT last_insert_rowid()").await.rows, [[41.into()]]);
+        let others: Vec<i64> = place.database.query_as("SELECT last_insert_rowid()").await.unwrap();
+        assert_eq!(others, [0]);
+    });
+}
+
+#[test]
+fn reads_leave_room_in_the_queue_for_writes() {
+    run(async {
+        let place = Place::open(|settings| {
+            settings.queue.overflow = crate::policy::Overflow::Reject;
+            settings.queue.max_writes = 20.try_into().unwrap();
+        })
+        .await;
+        let slow = "INSERT INTO t SELECT max(value) FROM (WITH RECURSIVE n (value) AS (SELECT 1 UNION ALL
+            SELECT value + 1 FROM n WHERE value < 4000000) SELECT value FROM n)";
+        let mut writing = place.session();
+        let reads = async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let mut sessions: Vec<_> = (0..40).map(|_| place.session()).collect();
+            futures_util::future::join_all(sessions.iter_mut().map(Session::count)).await;
+            place.database.execute("INSERT INTO t VALUES (0)").await
+        };
+        let (written, other) = futures_util::future::join(writing.execute(slow.into()), reads).await;
+        written.unwrap();
+        other.unwrap();
+    });
+}
+
+#[test]
+fn a_transaction_that_a_program_begins_for_later_may_write() {
+    run(async {
+        let place = Place::open(|_| {}).await;
+        let mut session = place.session();
+        session.ok("BEGIN").await;
+        let mut program = steps(&["COMMIT", "BEGIN", "ROLLBACK"]);
+        program[2].condition = Some(Condition::Not(Box::new(Condition::Ok(0))));
+        session.run(program).await;
+        assert!(!session.is_autocommit());
+        session.ok("INSERT INTO t VALUES (1)").await;
+        session.ok("COMMIT").await;
+        assert_eq!(place.stored().await, [1]);
+    });
+}
+
+#[test]
+fn a_flush_is_shared_until_the_next_write_whoever_sends_that() {
+    run(async {
+        let place = Place::open(|_| {}).await;
+        let flush = || place.database.flush_shared();
+        let first = flush();
+        assert!(first.ptr_eq(&flush()));
+        place.database.execute("INSERT INTO t VALUES (1)").await.unwrap();
+        let second = flush();
+        assert!(!second.ptr_eq(&first));
+        place.database.enqueue(crate::message::Execute::new("INSERT INTO t VALUES (2)")).await.unwrap();
+        let third = flush();
+        assert!(!third.ptr_eq(&second));
+        third.await;
+        assert_eq!(place.stored().await, [1, 2]);
+    });
+}
+
+#[test]
+fn of_large_rows_few_wait_for_a_receiver_that_takes_none() {
+    run(async {
+        let place = Place::open(|settings| settings.readers.max_stall = Duration::from_millis(200)).await;
+        let mut session = place.session();
+        let many = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 300) SELECT";
+        for (row, most) in [("zeroblob(1000000) FROM n", 2), ("i FROM n", 256)] {
+            let (tell, mut events) = mpsc::channel(256);
+            let read = format!("SELECT * FROM ({many} {row})");
+            let running = session.run_streamed(vec![Step::of(read.into())], tell);
+            let looking = async {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                assert!(events.len() <= most, "{}", events.len());
+                let mut rows = 0;
+                while let Some(event) = events.recv().await {
+                    rows += usize::from(matches!(event, Event::Row(_)));
+                }
+                rows
+            };
+            let ((), rows) = futures_util::future::join(running, looking).await;
+            assert!(rows > 1, "{rows}");
+        }
     });
 }
 

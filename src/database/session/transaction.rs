@@ -50,8 +50,8 @@ impl Session {
         match &self.transaction {
             Transaction::Begun { reads_only } if reads || *reads_only => {
                 let may_write = !reads_only;
-                // Whatever becomes of it, it is not begun any more.
-                self.transaction = Transaction::None;
+                // If its turn does not come it stays as it is: a client that is told to try again does so, and means the
+                // transaction that it began.
                 let writer = &self.database.inner.settings.writer;
                 let snapshot = self.database.snapshot(writer.lease_wait, writer.lease_timeout).await;
                 let snapshot = snapshot.map_err(|error| match error {
@@ -62,10 +62,7 @@ impl Session {
                 })?;
                 self.transaction = Transaction::Reading { snapshot, may_write };
             }
-            Transaction::Begun { .. } => {
-                self.transaction = Transaction::None;
-                self.transaction = self.lease(None).await?;
-            }
+            Transaction::Begun { .. } => self.transaction = self.lease(None).await?,
             Transaction::Reading { may_write: true, .. } if !reads => self.begin_to_write().await?,
             _ => {}
         }
@@ -115,6 +112,12 @@ impl Session {
     pub(super) async fn savepoint(&mut self, kind: Kind, step: Step) -> Outcome {
         if let (Kind::Savepoint(_), true) = (&kind, self.is_autocommit()) {
             self.transaction = self.lease(Some(Vec::new())).await?;
+            let begun = self.savepoint_in_transaction(kind, step).await;
+            if begun.is_err() && !self.is_autocommit() {
+                // There is no savepoint whose release would end it, and nobody else could write.
+                self.rollback().await?;
+            }
+            return begun;
         }
         if self.is_autocommit() {
             let (Kind::Savepoint(name) | Kind::Release(name) | Kind::RollbackTo(name)) = &kind else {
@@ -122,6 +125,10 @@ impl Session {
             };
             return Err(misplaced(&format!("no such savepoint: {name}")));
         }
+        self.savepoint_in_transaction(kind, step).await
+    }
+
+    async fn savepoint_in_transaction(&mut self, kind: Kind, step: Step) -> Outcome {
         let place =
             |names: &[String], name: &str| names.iter().rposition(|known| known.eq_ignore_ascii_case(name));
         if let (Kind::Release(name), Transaction::Writing(Writing { outermost: Some(names), .. })) =

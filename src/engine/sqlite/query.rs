@@ -180,9 +180,8 @@ impl SqliteReader {
             return Err(StatementError::new(Kind::NotReadOnly, message).into());
         }
         bind::bind(&mut prepared, &request.statement.params)?;
-        if let Some(last_rowid) = request.session {
-            rowid::set(&self.conn, last_rowid);
-        }
+        // What one session inserted is no business of another's, nor of those who have none.
+        rowid::set(&self.conn, request.session.unwrap_or(0));
         let _limit = self.deadline.set_for(until);
         // Known for certain only after the first step: if the schema has changed, SQLite prepares again in it.
         let mut columns: Option<Vec<String>> = None;

@@ -18,6 +18,10 @@ pub(super) struct StoredSql {
     bytes: usize,
 }
 
+/// How many bytes of stored texts a batch may name, one text as often as it is named. Each step has a copy of its own, and
+/// it takes a few bytes to name a long text.
+const MAX_NAMED: usize = 8 << 20;
+
 impl StoredSql {
     pub(super) fn store(&mut self, id: i32, sql: String, limits: &HranaSettings) -> Result<(), Refused> {
         let (most, most_bytes) = (limits.max_stored_sql.get(), settings::bytes(limits.max_stored_sql_size));
@@ -148,9 +152,16 @@ pub(super) fn statement(stmt: Stmt, stored: &StoredSql, version: Version) -> Res
 
 /// The steps of a batch.
 pub(super) fn program(batch: Batch, stored: &StoredSql, version: Version) -> Result<Vec<Step>, Refused> {
+    let mut named = 0_usize;
     let steps = batch.steps.into_iter().enumerate();
     steps
         .map(|(index, step)| {
+            named += step.stmt.sql_id.map_or(0, |id| stored.texts.get(&id).map_or(0, String::len));
+            if named > MAX_NAMED {
+                let message =
+                    format!("the stored SQL texts that the batch names have more than {MAX_NAMED} bytes");
+                return Err(WireError::new("BATCH_TOO_LARGE", message).into());
+            }
             let condition = step.condition.map(|cond| condition(cond, index, version)).transpose()?;
             let wants_rows = step.stmt.want_rows.unwrap_or(true);
             Ok(Step { statement: statement(step.stmt, stored, version)?, condition, wants_rows })

@@ -209,3 +209,20 @@ fn the_content_type_does_not_matter() {
         assert_eq!(client.send("POST", "/v2/pipeline", body.as_str()).status, 200, "{content_type}");
     }
 }
+
+#[test]
+fn a_batch_that_names_a_long_stored_text_too_often_is_refused_before_it_is_unfolded() {
+    let daemon = Daemon::start();
+    let mut stream = Stream::open(&daemon, 3);
+    let long = format!("SELECT '{}'", "x".repeat(1_000_000));
+    stream.ask(json!({"type": "store_sql", "sql_id": 1, "sql": long}));
+    stream.ask(json!({"type": "store_sql", "sql_id": 2, "sql": "SELECT 1"}));
+    let batch = |sql_id: i32, times: usize| {
+        let steps = vec![json!({"stmt": {"sql_id": sql_id, "want_rows": false}}); times];
+        json!({"type": "batch", "batch": {"steps": steps}})
+    };
+    // It would be a gigabyte.
+    assert_eq!(stream.fail(batch(1, 1_000)), "BATCH_TOO_LARGE");
+    stream.ask(batch(1, 2));
+    stream.ask(batch(2, 1_000));
+}
