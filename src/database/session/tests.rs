@@ -763,3 +763,17 @@ fn of_large_rows_few_wait_for_a_receiver_that_takes_none() {
         }
     });
 }
+
+#[test]
+fn the_columns_of_results_are_bounded_as_their_rows_are() {
+    run(async {
+        let place =
+            Place::open(|settings| settings.readers.max_result_bytes = bytesize::ByteSize::kib(64)).await;
+        let mut session = place.session();
+        let columns: Vec<_> = (0..100).map(|n| format!("\"{n}{}\"", "x".repeat(100))).collect();
+        session.ok(&format!("CREATE TABLE wide ({})", columns.join(", "))).await;
+        let outcomes = session.run(steps(&["SELECT * FROM wide"; 100])).await;
+        let told: usize = outcomes.iter().flatten().flatten().map(|result| result.columns.len()).sum();
+        assert!(told < 1_000, "{told} names of a hundred bytes and more");
+    });
+}
