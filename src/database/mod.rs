@@ -63,6 +63,7 @@ struct Inner {
 
 impl Inner {
     /// The one way into the queue of writes.
+    #[allow(clippy::result_large_err, reason = "a write that is refused is given back as it is")]
     fn push(&self, ticket: WriteTicket, overflow: Overflow) -> Result<Pushed, (WriteTicket, RefusedBecause)> {
         let is_flush = ticket.request.task.is_flush();
         let pushed = self.shared.intake.push(ticket, overflow);
