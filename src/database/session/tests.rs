@@ -777,3 +777,54 @@ fn the_columns_of_results_are_bounded_as_their_rows_are() {
         assert!(told < 1_000, "{told} names of a hundred bytes and more");
     });
 }
+
+#[test]
+fn control_in_no_spelling_harms_a_neighbour() {
+    run(async {
+        let place = Place::open(|_| {}).await;
+        let odd = [
+            "COMMIT TRANSACTION x",
+            "END TRANSACTION 'x'",
+            "ROLLBACK TRANSACTION x",
+            "BEGIN TRANSACTION x",
+            " \u{b}COMMIT",
+            "\u{feff}/**/ROLLBACK\u{feff};;",
+            "COMMIT; COMMIT",
+            "COMMIT/*",
+            "COMMIT\0",
+            "ROLLBACK TRANSACTION x TO _actix_sqlite_write",
+            "RELEASE \"_ACTIX_sqlite_write\"",
+            "RELEASE [_actix_sqlite_program]",
+            "ROLLBACK TO `_actix_sqlite_write`",
+            "/* actix-sqlite */ COMMIT",
+            "PRAGMA [defer_foreign_keys] = 1",
+            "PRAGMA main . \"foreign_keys\" = -0",
+            "PRAGMA recursive_triggers = 1",
+            "CREATE TEMP TABLE t (n)",
+            "VACUUM",
+            "SAVEPOINT \u{2028}",
+        ];
+        let mut n = 0;
+        for text in odd {
+            for program in
+                [vec![text, "SELECT 1"], vec!["BEGIN", text, "DELETE FROM t WHERE n < 0", "COMMIT"]]
+            {
+                let (mut odd, mut before, mut after) = (place.session(), place.session(), place.session());
+                let insert = |n: i64| Statement::new("INSERT INTO t VALUES (?1)").params([n]);
+                let (one, _, two) = futures_util::future::join3(
+                    before.execute(insert(n)),
+                    async { (odd.run(steps(&program)).await, drop(odd)) },
+                    after.execute(insert(n + 1)),
+                )
+                .await;
+                one.unwrap();
+                two.unwrap();
+                n += 2;
+                assert_eq!(place.stored().await, (0..n).collect::<Vec<_>>(), "{text}");
+            }
+        }
+        let mut last = place.session();
+        last.ok("CREATE TABLE child (parent INTEGER REFERENCES t)").await;
+        last.err("INSERT INTO child VALUES (-1)").await;
+    });
+}
