@@ -3,18 +3,20 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::time::Instant;
 
 use futures_util::future::{Either, select};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::{Database, PendingWrite};
-use crate::error::{StatementError, WriteError};
+use super::{Database, PendingWrite, in_time};
+use crate::error::{Refusal, StatementError, WriteError};
 use crate::message::{
     BeginLease, CommitSeq, Committed, Description, LeaseHold, LeaseOrder, LeaseSeat, LeaseTerms, Rows,
     Statement, StatementResult, StepResult, Stepped, Task,
 };
-use crate::policy::Lane;
+use crate::policy::{Lane, RefusedBecause};
 
 /// A transaction that is run statement by statement, with the writer to itself: an interactive transaction.
 ///
@@ -50,17 +52,36 @@ impl Database {
     }
 
     /// The same, on terms that only a session asks for.
+    ///
+    /// Such leases take turns before they enter the queue, one at a time: so all writes that came while one lasted are
+    /// committed before the next one, and whoever begins many of them keeps nobody else waiting for more than one.
     pub(super) async fn lease_on(&self, begin: BeginLease, terms: LeaseTerms) -> Result<Lease, WriteError> {
-        self.submit_lease_on(begin, terms).granted().await
+        let deadline = begin.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let turn = Arc::clone(&self.inner.lease_turns).acquire_owned();
+        let turn = match deadline {
+            Some(deadline) => in_time(deadline, turn).await,
+            None => Some(turn.await),
+        };
+        let Some(turn) = turn else {
+            return Err(Refusal::new(RefusedBecause::DeadlinePassed).into());
+        };
+        let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        // It is never closed.
+        self.submit_lease_on(BeginLease { timeout, ..begin }, terms, turn.ok()).granted().await
     }
 
     /// Puts the wish for a lease into the queue at once, to be awaited later.
     pub(super) fn submit_lease(&self, begin: BeginLease) -> PendingLease {
-        self.submit_lease_on(begin, LeaseTerms::default())
+        self.submit_lease_on(begin, LeaseTerms::default(), None)
     }
 
-    fn submit_lease_on(&self, begin: BeginLease, terms: LeaseTerms) -> PendingLease {
-        let (seat, hold) = LeaseSeat::new(begin.max_age, terms);
+    fn submit_lease_on(
+        &self,
+        begin: BeginLease,
+        terms: LeaseTerms,
+        turn: Option<OwnedSemaphorePermit>,
+    ) -> PendingLease {
+        let (seat, hold) = LeaseSeat::new(begin.max_age, terms, turn);
         let limit = begin.timeout.and_then(super::time_limit);
         let overflow = self.inner.settings.queue.overflow;
         PendingLease {

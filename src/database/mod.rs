@@ -58,11 +58,14 @@ struct Inner {
     settings: Settings,
     /// How many snapshots there may be besides those there are.
     snapshots: Arc<Semaphore>,
+    /// Of the sessions' leases one at a time is in the queue, or has the writer.
+    lease_turns: Arc<Semaphore>,
     settling: settle::Settling,
 }
 
 impl Inner {
     /// The one way into the queue of writes.
+    #[allow(clippy::result_large_err, reason = "a write that is refused is given back as it is")]
     fn push(&self, ticket: WriteTicket, overflow: Overflow) -> Result<Pushed, (WriteTicket, RefusedBecause)> {
         let is_flush = ticket.request.task.is_flush();
         let pushed = self.shared.intake.push(ticket, overflow);

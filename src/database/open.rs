@@ -62,7 +62,14 @@ impl DatabaseBuilder {
         let (started, outcome) = oneshot::channel();
         Supervisor::launch(Arc::clone(&shared), &engine, &self.settings, started);
         let snapshots = Arc::new(Semaphore::new(self.settings.readers.max_snapshots.get()));
-        let inner = Inner { shared, engine, settings: self.settings, snapshots, settling: <_>::default() };
+        let inner = Inner {
+            shared,
+            engine,
+            settings: self.settings,
+            snapshots,
+            lease_turns: Arc::new(Semaphore::new(1)),
+            settling: <_>::default(),
+        };
         let database = Database { inner: Arc::new(inner) };
         outcome.await.map_err(|_| StartError::Stopped("the supervisor is gone".into()))??;
         Ok(database)

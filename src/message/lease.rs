@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::{Description, Statement, StepResult};
 use crate::error::{LeaseEnd, StatementError};
@@ -80,6 +80,8 @@ pub(crate) struct LeaseSeat {
     orders: Receiver<LeaseOrder>,
     pub(crate) max_age: Option<Duration>,
     pub(crate) terms: LeaseTerms,
+    /// Its turn among the leases that take turns.
+    turn: Cell<Option<OwnedSemaphorePermit>>,
 }
 
 /// What the holder has of it: told when it is granted, and the way for orders.
@@ -89,11 +91,20 @@ pub(crate) struct LeaseHold {
 }
 
 impl LeaseSeat {
-    pub(crate) fn new(max_age: Option<Duration>, terms: LeaseTerms) -> (Self, LeaseHold) {
+    pub(crate) fn new(
+        max_age: Option<Duration>,
+        terms: LeaseTerms,
+        turn: Option<OwnedSemaphorePermit>,
+    ) -> (Self, LeaseHold) {
         let (grant, granted) = oneshot::channel();
         let (sender, orders) = channel();
-        let seat = Self { granted: Cell::new(Some(grant)), orders, max_age, terms };
+        let seat = Self { granted: Cell::new(Some(grant)), orders, max_age, terms, turn: Cell::new(turn) };
         (seat, LeaseHold { granted, orders: sender })
+    }
+
+    /// To be kept while it lasts. The seat itself may outlast it: it goes back to a holder who does not look.
+    pub(crate) fn take_turn(&self) -> Option<OwnedSemaphorePermit> {
+        self.turn.take()
     }
 
     /// Tells the holder that its turn has come; not if it has left.

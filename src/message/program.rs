@@ -98,10 +98,17 @@ impl Step {
     }
 }
 
+impl Column {
+    fn size(&self) -> usize {
+        size_of::<Self>() + self.name.len() + self.decltype.as_ref().map_or(0, String::len)
+    }
+}
+
 impl StepResult {
     /// What it occupies, in bytes.
     pub(crate) fn size(&self) -> usize {
-        self.rows.iter().flatten().map(Value::size).sum()
+        let columns = self.columns.iter().map(Column::size);
+        self.rows.iter().flatten().map(Value::size).chain(columns).sum()
     }
 }
 

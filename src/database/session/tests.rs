@@ -765,6 +765,71 @@ fn of_large_rows_few_wait_for_a_receiver_that_takes_none() {
 }
 
 #[test]
+fn the_columns_of_results_are_bounded_as_their_rows_are() {
+    run(async {
+        let place =
+            Place::open(|settings| settings.readers.max_result_bytes = bytesize::ByteSize::kib(64)).await;
+        let mut session = place.session();
+        let columns: Vec<_> = (0..100).map(|n| format!("\"{n}{}\"", "x".repeat(100))).collect();
+        session.ok(&format!("CREATE TABLE wide ({})", columns.join(", "))).await;
+        let outcomes = session.run(steps(&["SELECT * FROM wide"; 100])).await;
+        let told: usize = outcomes.iter().flatten().flatten().map(|result| result.columns.len()).sum();
+        assert!(told < 1_000, "{told} names of a hundred bytes and more");
+    });
+}
+
+#[test]
+fn control_in_no_spelling_harms_a_neighbour() {
+    run(async {
+        let place = Place::open(|_| {}).await;
+        let odd = [
+            "COMMIT TRANSACTION x",
+            "END TRANSACTION 'x'",
+            "ROLLBACK TRANSACTION x",
+            "BEGIN TRANSACTION x",
+            " \u{b}COMMIT",
+            "\u{feff}/**/ROLLBACK\u{feff};;",
+            "COMMIT; COMMIT",
+            "COMMIT/*",
+            "COMMIT\0",
+            "ROLLBACK TRANSACTION x TO _actix_sqlite_write",
+            "RELEASE \"_ACTIX_sqlite_write\"",
+            "RELEASE [_actix_sqlite_program]",
+            "ROLLBACK TO `_actix_sqlite_write`",
+            "/* actix-sqlite */ COMMIT",
+            "PRAGMA [defer_foreign_keys] = 1",
+            "PRAGMA main . \"foreign_keys\" = -0",
+            "PRAGMA recursive_triggers = 1",
+            "CREATE TEMP TABLE t (n)",
+            "VACUUM",
+            "SAVEPOINT \u{2028}",
+        ];
+        let mut n = 0;
+        for text in odd {
+            for program in
+                [vec![text, "SELECT 1"], vec!["BEGIN", text, "DELETE FROM t WHERE n < 0", "COMMIT"]]
+            {
+                let (mut odd, mut before, mut after) = (place.session(), place.session(), place.session());
+                let insert = |n: i64| Statement::new("INSERT INTO t VALUES (?1)").params([n]);
+                let (one, _, two) = futures_util::future::join3(
+                    before.execute(insert(n)),
+                    async { (odd.run(steps(&program)).await, drop(odd)) },
+                    after.execute(insert(n + 1)),
+                )
+                .await;
+                one.unwrap();
+                two.unwrap();
+                n += 2;
+                assert_eq!(place.stored().await, (0..n).collect::<Vec<_>>(), "{text}");
+            }
+        }
+        let mut last = place.session();
+        last.ok("CREATE TABLE child (parent INTEGER REFERENCES t)").await;
+        last.err("INSERT INTO child VALUES (-1)").await;
+    });
+}
+
+#[test]
 fn what_reads_is_streamed_however_long_and_what_writes_is_written() {
     run(async {
         let place = Place::open(|settings| settings.readers.max_rows = 10.try_into().unwrap()).await;
@@ -834,5 +899,31 @@ fn pragmas_that_clients_send_are_answered_or_refused_on_purpose() {
         session.ok("BEGIN IMMEDIATE").await;
         session.ok("PRAGMA defer_foreign_keys = ON").await;
         session.ok("COMMIT").await;
+    });
+}
+
+#[test]
+fn silent_transactions_keep_a_write_waiting_for_one_of_them_and_not_for_all() {
+    run(async {
+        let lease = Duration::from_millis(300);
+        let place = Place::open(|settings| settings.writer.lease_timeout = lease).await;
+        let mut silent: Vec<_> = (0..10).map(|_| place.session()).collect();
+        let all = futures_util::future::join_all(silent.iter_mut().map(|one| one.ok("BEGIN IMMEDIATE")));
+        let writes = async {
+            let mut longest = Duration::ZERO;
+            for n in 0..4 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                let begun = std::time::Instant::now();
+                place.database.execute(("INSERT INTO t VALUES (?1)", [n])).await.unwrap();
+                longest = longest.max(begun.elapsed());
+            }
+            longest
+        };
+        let (_, longest) = futures_util::future::join(all, writes).await;
+        assert!(longest < 2 * lease, "a write waited for {longest:?}");
+        // Nor do those that are over and were not asked since keep the others from theirs.
+        let mut late = place.session();
+        late.ok("BEGIN IMMEDIATE").await;
+        late.ok("COMMIT").await;
     });
 }

@@ -29,6 +29,7 @@ pub(super) fn is_control(sql: &str) -> bool {
 
 impl SqliteWriter {
     pub(super) fn hold(&mut self, seat: &LeaseSeat, outcomes: &mut Outcomes) -> Result<(), EngineFailure> {
+        let _turn = seat.take_turn();
         if let Some(refusal) = self.refusal()? {
             outcomes.settled[0] = Some(Err(refusal));
             return Ok(());
