@@ -499,3 +499,26 @@ fn connections_are_told_of_the_end_of_the_daemon() {
     assert!(stopping.join().unwrap().shutdown.closed);
     assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
 }
+
+#[test]
+fn long_messages_are_for_who_has_said_hello_and_many_of_them_are_taken_in_turns() {
+    let daemon = Daemon::with(|settings| settings.server.max_body = bytesize(1 << 20));
+    let long = "x".repeat(900 << 10);
+    let (mut stranger, _) = connect(&daemon, "hrana3", &[]).unwrap();
+    stranger.say(&json!({"type": "hello", "jwt": long}));
+    assert_eq!(stranger.hear_end().0, CloseCode::Size);
+
+    let mut socket = Socket::open(&daemon, 3);
+    socket.ask(&json!({"type": "open_stream", "stream_id": 1}));
+    let stmt = json!({"sql": "SELECT length(?1)", "args": [{"type": "text", "value": long}]});
+    let execute = json!({"type": "execute", "stream_id": 1, "stmt": stmt});
+    // More than may be under way; with one number twice.
+    let mut sent: Vec<i32> = (0..20).map(|_| socket.send(&execute)).collect();
+    socket.say(&json!({"type": "request", "request_id": sent[0], "request": execute}));
+    sent.push(sent[0]);
+    for id in sent {
+        let answer = socket.hear();
+        assert_eq!((&answer["type"], &answer["request_id"]), (&json!("response_ok"), &json!(id)));
+        assert_eq!(answer["response"]["result"]["rows"][0][0]["value"], (900 << 10).to_string());
+    }
+}

@@ -26,6 +26,8 @@ use crate::server::Daemon;
 
 /// How many requests may be under way; past that none is read.
 const MAX_UNDER_WAY: usize = 256;
+/// The longest message of a client that has not said who it is.
+const MAX_BEFORE_HELLO: usize = 64 << 10;
 /// How many answers wait until the one before is sent.
 const ANSWERS: usize = 16;
 /// How often a silent client is asked whether it is there; that it said `hello` is looked after as often.
@@ -49,6 +51,9 @@ pub(super) struct Conn {
     tell: mpsc::Sender<Answer>,
     answers: mpsc::Receiver<Answer>,
     under_way: usize,
+    /// Bytes of the requests that are under way, by their numbers, and together: past `server.max_body` none is read.
+    sizes: HashMap<i32, usize>,
+    bytes: usize,
 }
 
 /// A stream as its connection knows it.
@@ -96,6 +101,8 @@ impl Conn {
             tell,
             answers,
             under_way: 0,
+            sizes: HashMap::new(),
+            bytes: 0,
         }
     }
 
@@ -127,8 +134,9 @@ impl Conn {
             if is_ending && self.working.is_empty() && self.answers.is_empty() {
                 return End::With(CloseCode::Away, "the daemon is shutting down");
             }
+            let has_room = self.under_way < MAX_UNDER_WAY && self.bytes < self.daemon.max_body;
             let done = tokio::select! {
-                message = messages.recv(), if !is_ending && self.under_way < MAX_UNDER_WAY => {
+                message = messages.recv(), if !is_ending && has_room => {
                     heard = Instant::now();
                     self.hear(message).await
                 }
@@ -165,10 +173,13 @@ impl Conn {
         message: Option<Result<AggregatedMessage, actix_ws::ProtocolError>>,
     ) -> Result<(), End> {
         match message {
+            Some(Ok(AggregatedMessage::Text(text))) if !self.said_hello && text.len() > MAX_BEFORE_HELLO => {
+                Err(End::With(CloseCode::Size, "a message as long as this is taken after hello only"))
+            }
             Some(Ok(AggregatedMessage::Text(text))) => {
                 let message = serde_json::from_str(&text)
                     .map_err(|error| ProtocolError::InvalidMessage(error.to_string()))?;
-                self.handle(message).await
+                self.handle(message, text.len()).await
             }
             Some(Ok(AggregatedMessage::Binary(_))) => Err(ProtocolError::BinaryMessage.into()),
             Some(Ok(AggregatedMessage::Ping(bytes))) => {
@@ -184,7 +195,7 @@ impl Conn {
         }
     }
 
-    async fn handle(&mut self, message: ClientMessage) -> Result<(), End> {
+    async fn handle(&mut self, message: ClientMessage, size: usize) -> Result<(), End> {
         let (request_id, request) = match message {
             ClientMessage::Hello { jwt } => return self.hello(jwt.as_deref()).await,
             ClientMessage::Request { .. } if !self.said_hello => {
@@ -193,6 +204,8 @@ impl Conn {
             ClientMessage::Request { request_id, request } => (request_id, request),
         };
         self.under_way += 1;
+        self.bytes += size;
+        *self.sizes.entry(request_id).or_default() += size;
         match self.request(request_id, request) {
             Ok(None) => Ok(()),
             Ok(Some(response)) => self.answer(Answer { request_id, result: Ok(response) }).await,
@@ -312,6 +325,7 @@ impl Conn {
 
     async fn answer(&mut self, Answer { request_id, result }: Answer) -> Result<(), End> {
         self.under_way = self.under_way.saturating_sub(1);
+        self.bytes -= self.sizes.remove(&request_id).unwrap_or(0);
         let message = match result {
             Ok(response) => ServerMessage::ResponseOk { request_id, response },
             Err(error) => ServerMessage::ResponseError { request_id, error },
