@@ -123,14 +123,18 @@ impl Lease {
     /// nothing of it was kept.
     pub async fn execute(&mut self, statement: impl Into<Statement>) -> Result<StatementResult, WriteError> {
         let StepResult { columns, rows, rows_affected, last_insert_rowid } =
-            self.step(statement.into()).await?.result?;
+            self.step(statement.into(), true).await?.result?;
         let columns = columns.into_iter().map(|column| column.name).collect();
         Ok(StatementResult { rows_affected, last_insert_rowid, columns, rows })
     }
 
     /// Runs one statement, and says whether it ended the transaction.
-    pub(super) async fn step(&mut self, statement: Statement) -> Result<Stepped, WriteError> {
-        self.order(|reply| LeaseOrder::Run(statement, reply)).await
+    pub(super) async fn step(
+        &mut self,
+        statement: Statement,
+        wants_rows: bool,
+    ) -> Result<Stepped, WriteError> {
+        self.order(|reply| LeaseOrder::Run { statement, wants_rows, reply }).await
     }
 
     /// Says what a statement is, with what the transaction did so far.

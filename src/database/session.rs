@@ -10,7 +10,7 @@
 mod plan;
 mod transaction;
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use tokio::sync::mpsc;
 
@@ -173,19 +173,19 @@ impl Session {
 
     /// As one write among others; or, if that cannot be, step by step.
     async fn run_in_a_batch(&mut self, steps: Vec<Step>) -> StepOutcomes<SessionError> {
-        let conditional = steps.clone();
-        match self.submit(steps).await {
+        let steps = Arc::new(steps);
+        match self.submit(Arc::clone(&steps)).await {
             Ok(Some(outcomes)) => {
                 let outcome = |result: Result<StepResult, StatementError>| {
                     result.map_err(|error| WriteError::from(error).into())
                 };
                 outcomes.into_iter().map(|result| result.map(outcome)).collect()
             }
-            Ok(None) => self.run_step_by_step(conditional).await,
+            Ok(None) => self.run_step_by_step(Arc::unwrap_or_clone(steps)).await,
             // Nothing of it was run: its first step says so, and those that go on regardless say it too.
             Err(error) => {
                 let mut outcomes = StepOutcomes::new();
-                for step in &conditional {
+                for step in steps.iter() {
                     let runs =
                         step.condition.as_ref().is_none_or(|condition| condition.holds(&outcomes, true));
                     outcomes.push(runs.then(|| Err(error.clone().into())));
@@ -196,7 +196,7 @@ impl Session {
     }
 
     /// What came of steps that the writer ran as one write; none if they are more than that.
-    async fn submit(&mut self, steps: Vec<Step>) -> Result<Option<StepOutcomes>, WriteError> {
+    async fn submit(&mut self, steps: Arc<Vec<Step>>) -> Result<Option<StepOutcomes>, WriteError> {
         let (program, ended) = Program::new(steps, self.last_rowid.unwrap_or(0));
         let overflow = self.database.inner.settings.queue.overflow;
         let pending =
@@ -308,7 +308,7 @@ impl Session {
         if !self.foreign_keys {
             return self.write_without_foreign_keys(step).await;
         }
-        let outcomes = self.submit(vec![step]).await?;
+        let outcomes = self.submit(Arc::new(vec![step])).await?;
         match outcomes.into_iter().flatten().flatten().next() {
             Some(result) => Ok(result.map_err(WriteError::from)?),
             None => Err(WriteError::Unknown("the statement's result is gone".into()).into()),

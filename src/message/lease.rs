@@ -43,7 +43,11 @@ impl BeginLease {
 
 /// What the holder of a lease wants next.
 pub(crate) enum LeaseOrder {
-    Run(Statement, oneshot::Sender<Stepped>),
+    Run {
+        statement: Statement,
+        wants_rows: bool,
+        reply: oneshot::Sender<Stepped>,
+    },
     /// Says what a statement is.
     Describe(String, oneshot::Sender<Result<Description, StatementError>>),
     /// If foreign keys are still violated and somebody is there to be told, the transaction goes on.

@@ -57,7 +57,8 @@ pub(crate) type StepOutcomes<E = StatementError> = Vec<Option<Result<StepResult,
 /// it that is kept or undone.
 #[derive(Debug)]
 pub(crate) struct Program {
-    pub(crate) steps: Vec<Step>,
+    /// Shared with who sent it, and may have to run them otherwise.
+    pub(crate) steps: Arc<Vec<Step>>,
     /// What `last_insert_rowid()` is to be before the first of them.
     pub(crate) last_rowid: i64,
     ended: Ended,
@@ -76,7 +77,7 @@ pub(crate) enum ProgramEnd {
 }
 
 impl Program {
-    pub(crate) fn new(steps: Vec<Step>, last_rowid: i64) -> (Self, Ended) {
+    pub(crate) fn new(steps: Arc<Vec<Step>>, last_rowid: i64) -> (Self, Ended) {
         let ended = Ended::default();
         (Self { steps, last_rowid, ended: Arc::clone(&ended) }, ended)
     }

@@ -175,7 +175,7 @@ impl Session {
         let Transaction::Writing(writing) = &mut self.transaction else {
             return Err(misplaced("no transaction is active"));
         };
-        let result = match writing.lease.step(step.statement).await {
+        let result = match writing.lease.step(step.statement, step.wants_rows).await {
             Ok(stepped) => {
                 if stepped.is_over {
                     self.transaction = Transaction::None;

@@ -61,9 +61,9 @@ impl SqliteWriter {
         let until = Instant::now() + seat.max_age.map_or(longest, |wanted| wanted.min(longest));
         loop {
             match seat.next(until, || self.interrupted.load(Relaxed)) {
-                Ok(LeaseOrder::Run(statement, reply)) => {
+                Ok(LeaseOrder::Run { statement, wants_rows, reply }) => {
                     fail::fail_point!("lease");
-                    let result = self.run_leased(&statement, until);
+                    let result = self.run_leased(&statement, wants_rows, until);
                     let broken = result.as_ref().err().filter(|error| error.breaks_connection());
                     let failure = broken.map(|error| EngineFailure::Storage(error.to_string()));
                     let is_over = failure.is_some() || self.conn.is_autocommit();
@@ -86,13 +86,18 @@ impl SqliteWriter {
         }
     }
 
-    fn run_leased(&self, statement: &Statement, until: Instant) -> Result<StepResult, StatementError> {
+    fn run_leased(
+        &self,
+        statement: &Statement,
+        wants_rows: bool,
+        until: Instant,
+    ) -> Result<StepResult, StatementError> {
         let until = until.min(self.limits.statement_deadline());
         if is_control(&statement.sql) {
             return self.control(statement, until);
         }
         let mut prepared = prepare::prepare(&self.conn, &statement.sql)?;
-        self.step_in_transaction(&mut prepared, statement, until, true)
+        self.step_in_transaction(&mut prepared, statement, until, wants_rows)
     }
 
     /// Runs what only a transaction of the caller's own may have.
