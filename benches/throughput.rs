@@ -1,18 +1,21 @@
 //! Writes per second: callers that each wait for their receipt, against a plain loop over the same SQLite.
 //!
-//! Three tables, in Markdown:
+//! Four tables, in Markdown:
 //!
-//! 1. `Database::execute` with 1 to 1024 callers (tasks on the System's one thread, each awaiting its receipt before it
-//!    sends the next write) against one thread that runs a prepared INSERT between BEGIN IMMEDIATE and COMMIT, in batches
-//!    of the size ours had on average in the same round. Same rows, same pragmas, `synchronous=FULL`.
-//! 2. `writer.linger`: `auto` and `1ms` as a ratio to `0ms`.
-//! 3. `AddMessageLog`, a typed write of two statements.
+//! 1. `logs`: rows of `message_logs`, with its six indexes. `Database::execute` with 1 to 1024 callers (tasks on the
+//!    System's one thread, each awaiting its receipt before it sends the next write) against one thread that runs a
+//!    prepared INSERT between BEGIN IMMEDIATE and COMMIT, in batches of as many rows as there are callers, and answers
+//!    nobody. Same rows, same schema, same pragmas; with `synchronous=FULL`, and with `NORMAL`.
+//! 2. `narrow`: the same on a table without an index, where what is ours weighs most.
+//! 3. `linger`: `writer.linger` of `auto` and `1ms` as a ratio to `0ms`.
+//! 4. `relay`: `AddMessageLog`, a typed write of two statements.
 //!
 //! What is compared is measured in turns, round after round, so that a busy machine is busy for all of it alike. A ratio
 //! is taken within a round; shown are its median and its extremes.
 //!
 //! `BENCH_ROUNDS` (5), `BENCH_SECONDS` (1, for each part of a round), `BENCH_CALLERS` (1,16,64,256,1024), `BENCH_ONLY` (a
-//! part of the name: `plain`, `linger` or `relay`), `BENCH_DIR` (where the files go), `ACTIX_SQLITE_CHAT` (NDJSON).
+//! part of the name of a table), `BENCH_SYNCHRONOUS` (full,normal), `BENCH_DIR` (where the files go), `ACTIX_SQLITE_CHAT`
+//! (NDJSON).
 
 #![allow(clippy::cast_precision_loss, reason = "counts of a few seconds are far below 2^52")]
 
@@ -26,18 +29,50 @@ use std::time::{Duration, Instant};
 
 use actix_sqlite::relay::AddMessageLog;
 use actix_sqlite::rusqlite::{self, Connection};
+use actix_sqlite::settings::Synchronous;
 use actix_sqlite::{Database, Linger, Settings, WriteError, params};
 use hdrhistogram::Histogram;
 use support::{Length, Spread};
 
-const TABLE: &str = "CREATE TABLE IF NOT EXISTS chat (
+/// What is inserted, and where.
+#[derive(Debug, Clone, Copy)]
+enum Shape {
+    /// `message_logs`, as the relay's migrations make it.
+    Logs,
+    /// A table of few columns and no index.
+    Narrow,
+}
+
+const NARROW: &str = "CREATE TABLE IF NOT EXISTS chat (
     id INTEGER PRIMARY KEY, message TEXT NOT NULL, channel TEXT NOT NULL, sender TEXT NOT NULL, content TEXT NOT NULL,
     platform TEXT NOT NULL, latency_ms INTEGER
 ) STRICT";
-const INSERT: &str = "INSERT INTO chat (message, channel, sender, content, platform, latency_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+
+impl Shape {
+    fn insert(self) -> &'static str {
+        match self {
+            Self::Logs => {
+                "INSERT INTO message_logs (kook_message_id, kook_channel_id, content, message_type, sender_name,
+                     target_platform, target_channel, status, latency_ms, created_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"
+            }
+            Self::Narrow => {
+                "INSERT INTO chat (message, channel, sender, content, platform, latency_ms)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)"
+            }
+        }
+    }
+}
 
 type Failure = Box<dyn Error>;
 type Lines = Rc<Vec<AddMessageLog>>;
+
+/// What is measured, and how durable it is.
+#[derive(Clone, Copy)]
+struct Terms {
+    shape: Shape,
+    synchronous: Synchronous,
+}
 
 /// What the callers of one database got done in one part of a round.
 struct Run {
@@ -55,8 +90,16 @@ fn main() -> Result<(), Failure> {
         let only = support::variable("BENCH_ONLY", String::new());
         println!("{} rounds of {:?} for each figure; median (least to most)", length.rounds, length.part);
         println!("one fsync of a written page takes {} us here\n", fsync_micros(directory.path())?);
-        if "plain".contains(&only) {
-            against_plain(&callers, length, &lines, directory.path()).await?;
+        let wanted = support::variable("BENCH_SYNCHRONOUS", "full,normal".to_owned());
+        for (name, shape) in [("logs", Shape::Logs), ("narrow", Shape::Narrow)] {
+            for synchronous in [Synchronous::Full, Synchronous::Normal] {
+                if !name.contains(&only) || !wanted.contains(synchronous.name()) {
+                    continue;
+                }
+                println!("{name}, synchronous={}", synchronous.name());
+                let terms = Terms { shape, synchronous };
+                against_plain(terms, &callers, length, &lines, directory.path()).await?;
+            }
         }
         if "linger".contains(&only) {
             lingers(&callers, length, &lines, directory.path()).await?;
@@ -69,6 +112,7 @@ fn main() -> Result<(), Failure> {
 }
 
 async fn against_plain(
+    terms: Terms,
     callers: &[usize],
     length: Length,
     lines: &Lines,
@@ -79,16 +123,27 @@ async fn against_plain(
     );
     println!("|--:|--:|--:|--:|--:|--:|--:|");
     for &callers in callers {
-        let ours = open(directory.join(format!("ours-{callers}.db")), Linger::Auto).await?;
-        let plain = plain_connection(&directory.join(format!("plain-{callers}.db")))?;
-        let latencies = latencies()?;
-        insert_lines(&ours, callers, length.part / 5, lines, &self::latencies()?).await?;
+        let name = format!("{:?}-{:?}-{callers}", terms.shape, terms.synchronous);
+        let ours = open(directory.join(format!("ours-{name}.db")), terms, Linger::Auto).await?;
+        let plain = plain_connection(&directory.join(format!("plain-{name}.db")), terms).await?;
+        let (next, latencies) = (Rc::default(), latencies()?);
+        insert_lines(&ours, terms.shape, callers, length.part / 5, lines, &next, &self::latencies()?).await?;
         let (mut our_rates, mut plain_rates, mut batches) = (Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..length.rounds {
-            let run = insert_lines(&ours, callers, length.part, lines, &latencies).await?;
-            plain_rates.push(plain_loop(&plain, run.batch.round().max(1.0), length.part, lines)?);
-            our_rates.push(run.rate);
-            batches.push(run.batch);
+        let mut plain_next = 0;
+        for round in 0..length.rounds {
+            // Each begins every other round.
+            for is_ours in [round % 2 == 0, round % 2 != 0] {
+                if is_ours {
+                    let run =
+                        insert_lines(&ours, terms.shape, callers, length.part, lines, &next, &latencies)
+                            .await?;
+                    our_rates.push(run.rate);
+                    batches.push(run.batch);
+                } else {
+                    let rate = plain_loop(&plain, terms.shape, callers, length.part, lines, &mut plain_next)?;
+                    plain_rates.push(rate);
+                }
+            }
         }
         let ratios = our_rates.iter().zip(&plain_rates).map(|(ours, plain)| ours / plain);
         let at = |quantile| latencies.borrow().value_at_quantile(quantile);
@@ -108,6 +163,7 @@ async fn against_plain(
 }
 
 async fn lingers(callers: &[usize], length: Length, lines: &Lines, directory: &Path) -> Result<(), Failure> {
+    let terms = Terms { shape: Shape::Logs, synchronous: Synchronous::Full };
     println!("| callers | 0ms, writes/s | auto / 0ms | 1ms / 0ms | writes a batch: 0ms, auto, 1ms |");
     println!("|--:|--:|--:|--:|--:|");
     for &callers in callers {
@@ -117,16 +173,18 @@ async fn lingers(callers: &[usize], length: Length, lines: &Lines, directory: &P
             ("auto", Linger::Auto),
             ("one", Linger::Fixed(Duration::from_millis(1))),
         ] {
-            let database = open(directory.join(format!("linger-{name}-{callers}.db")), linger).await?;
-            insert_lines(&database, callers, length.part / 5, lines, &latencies()?).await?;
-            databases.push(database);
+            let path = directory.join(format!("linger-{name}-{callers}.db"));
+            databases.push((open(path, terms, linger).await?, Rc::default()));
         }
         let mut rates = [Vec::new(), Vec::new(), Vec::new()];
         let mut batches = [Vec::new(), Vec::new(), Vec::new()];
         for round in 0..length.rounds {
             // Each comes first in its turn: whatever runs after another inherits its mess in the disk's cache.
             for place in (0..3).map(|place| (place + round) % 3) {
-                let run = insert_lines(&databases[place], callers, length.part, lines, &latencies()?).await?;
+                let (database, next) = &databases[place];
+                let run =
+                    insert_lines(database, terms.shape, callers, length.part, lines, next, &latencies()?)
+                        .await?;
                 rates[place].push(run.rate);
                 batches[place].push(run.batch);
             }
@@ -140,7 +198,7 @@ async fn lingers(callers: &[usize], length: Length, lines: &Lines, directory: &P
             to_zero(1),
             to_zero(2),
         );
-        for database in databases {
+        for (database, _) in databases {
             database.shutdown().await;
         }
     }
@@ -149,10 +207,11 @@ async fn lingers(callers: &[usize], length: Length, lines: &Lines, directory: &P
 }
 
 async fn message_logs(length: Length, lines: &Lines, directory: &Path) -> Result<(), Failure> {
+    let terms = Terms { shape: Shape::Logs, synchronous: Synchronous::Full };
     println!("| callers | AddMessageLog, writes/s | writes a batch | p50, us | p99, us |");
     println!("|--:|--:|--:|--:|--:|");
     for callers in [64, 1024] {
-        let database = open(directory.join(format!("relay-{callers}.db")), Linger::Auto).await?;
+        let database = open(directory.join(format!("relay-{callers}.db")), terms, Linger::Auto).await?;
         let (latencies, lines) = (latencies()?, Rc::clone(lines));
         let next = Rc::new(Cell::new(0_usize));
         let (mut rates, mut batches) = (Vec::new(), Vec::new());
@@ -177,28 +236,54 @@ async fn message_logs(length: Length, lines: &Lines, directory: &Path) -> Result
     Ok(())
 }
 
+/// A row for each write; `next` counts them, for their ids, as long as there is the file.
 async fn insert_lines(
     database: &Database,
+    shape: Shape,
     callers: usize,
     time: Duration,
     lines: &Lines,
+    next: &Rc<Cell<usize>>,
     latencies: &Rc<RefCell<Histogram<u64>>>,
 ) -> Result<Run, Failure> {
-    let (lines, next, door) = (Rc::clone(lines), Cell::new(0), database.clone());
+    let (lines, next, door) = (Rc::clone(lines), Rc::clone(next), database.clone());
     let write = move || {
-        let line = &lines[next.replace(next.get() + 1) % lines.len()];
-        let values = params![
-            &*line.kook_message_id,
-            &*line.kook_channel_id,
-            &*line.sender_name,
-            &*line.content,
-            &*line.target_platform,
-            line.latency_ms,
-        ];
+        let number = next.replace(next.get() + 1);
+        let line = &lines[number % lines.len()];
+        let message = id(line, number);
+        let values = match shape {
+            Shape::Logs => params![
+                message,
+                &*line.kook_channel_id,
+                &*line.content,
+                &*line.message_type,
+                &*line.sender_name,
+                &*line.target_platform,
+                &*line.target_channel,
+                &*line.status,
+                line.latency_ms,
+                TIME,
+            ],
+            Shape::Narrow => params![
+                message,
+                &*line.kook_channel_id,
+                &*line.sender_name,
+                &*line.content,
+                &*line.target_platform,
+                line.latency_ms,
+            ],
+        };
         let door = door.clone();
-        async move { door.execute((INSERT, values)).await.map(|_| ()) }
+        async move { door.execute((shape.insert(), values)).await.map(|_| ()) }
     };
     closed_loop(database, callers, time, latencies, write).await
+}
+
+const TIME: &str = "2026-01-02T03:04:05.678Z";
+
+/// The lines come round again, and a message is logged once.
+fn id(line: &AddMessageLog, number: usize) -> String {
+    format!("{}-{number}", line.kook_message_id)
 }
 
 /// Every caller sends its next write when it has the receipt of the one before.
@@ -236,20 +321,21 @@ async fn closed_loop<W: Future<Output = Result<(), WriteError>> + 'static>(
     Ok(Run { rate: writes / seconds, batch: writes / (after.commits - before.commits) as f64 })
 }
 
-async fn open(path: std::path::PathBuf, linger: Linger) -> Result<Database, Failure> {
+async fn open(path: std::path::PathBuf, terms: Terms, linger: Linger) -> Result<Database, Failure> {
     let mut settings = Settings::for_file(path);
     settings.writer.linger = linger;
+    settings.database.synchronous = terms.synchronous;
     let database = Database::open(settings).await?;
-    database.execute(TABLE).await?;
+    database.execute(NARROW).await?;
     Ok(database)
 }
 
-/// The same file format and pragmas as ours; checkpoints from the same size of the log on.
-fn plain_connection(path: &Path) -> rusqlite::Result<Connection> {
+/// The same file format, schema and pragmas as ours; checkpoints from the same size of the log on.
+async fn plain_connection(path: &Path, terms: Terms) -> Result<Connection, Failure> {
+    open(path.to_owned(), terms, Linger::Auto).await?.shutdown().await;
     let conn = Connection::open(path)?;
-    conn.pragma_update(None, "journal_mode", "wal")?;
     for (pragma, value) in [
-        ("synchronous", "full"),
+        ("synchronous", terms.synchronous.name()),
         ("cache_size", "-8192"),
         ("mmap_size", "0"),
         ("foreign_keys", "on"),
@@ -258,37 +344,58 @@ fn plain_connection(path: &Path) -> rusqlite::Result<Connection> {
     ] {
         conn.pragma_update(None, pragma, value)?;
     }
-    conn.execute_batch(TABLE)?;
     Ok(conn)
 }
 
 /// Writes a second of one thread that does nothing else.
-fn plain_loop(conn: &Connection, batch: f64, time: Duration, lines: &Lines) -> rusqlite::Result<f64> {
+fn plain_loop(
+    conn: &Connection,
+    shape: Shape,
+    batch: usize,
+    time: Duration,
+    lines: &Lines,
+    next: &mut usize,
+) -> rusqlite::Result<f64> {
     let mut begin = conn.prepare("BEGIN IMMEDIATE")?;
-    let mut insert = conn.prepare(INSERT)?;
+    let mut insert = conn.prepare(shape.insert())?;
     let mut commit = conn.prepare("COMMIT")?;
-    let (begun, mut writes) = (Instant::now(), 0.0);
-    let mut lines = lines.iter().cycle();
+    let (begun, first) = (Instant::now(), *next);
     while begun.elapsed() < time {
-        begin.execute([])?;
-        let mut in_batch = 0.0;
-        while in_batch < batch {
-            if let Some(line) = lines.next() {
-                insert.execute((
-                    &line.kook_message_id,
+        if batch > 1 {
+            begin.execute([])?;
+        }
+        for _ in 0..batch {
+            let line = &lines[*next % lines.len()];
+            let message = id(line, *next);
+            *next += 1;
+            match shape {
+                Shape::Logs => insert.execute((
+                    message,
+                    &line.kook_channel_id,
+                    &line.content,
+                    &line.message_type,
+                    &line.sender_name,
+                    &line.target_platform,
+                    &line.target_channel,
+                    &line.status,
+                    line.latency_ms,
+                    TIME,
+                ))?,
+                Shape::Narrow => insert.execute((
+                    message,
                     &line.kook_channel_id,
                     &line.sender_name,
                     &line.content,
                     &line.target_platform,
                     line.latency_ms,
-                ))?;
-            }
-            in_batch += 1.0;
+                ))?,
+            };
         }
-        commit.execute([])?;
-        writes += in_batch;
+        if batch > 1 {
+            commit.execute([])?;
+        }
     }
-    Ok(writes / begun.elapsed().as_secs_f64())
+    Ok((*next - first) as f64 / begun.elapsed().as_secs_f64())
 }
 
 /// The median of what makes a write durable, which decides most figures here.

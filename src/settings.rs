@@ -115,6 +115,17 @@ pub enum Synchronous {
     Off,
 }
 
+impl Synchronous {
+    /// As it is written in the settings, in the status and for SQLite.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Normal => "normal",
+            Self::Off => "off",
+        }
+    }
+}
+
 /// The queue between callers and the writer.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

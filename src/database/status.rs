@@ -80,7 +80,7 @@ impl Database {
             wal_bytes: size(wal.as_ref()),
             wal_max_bytes: settings.wal_max_size.as_u64(),
             sqlite_version: rusqlite::version().to_owned(),
-            synchronous: format!("{:?}", settings.synchronous).to_lowercase(),
+            synchronous: settings.synchronous.name().to_owned(),
             format: get(&stats.format),
             relay_schema: get(&stats.relay_schema),
             checkpoints: get(&stats.checkpoints),

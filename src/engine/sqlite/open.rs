@@ -9,7 +9,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavio
 
 use super::{Migration, MigrationError, authorizer, dead_letters, errors, idempotency};
 use crate::error::StartError;
-use crate::settings::{Settings, Synchronous};
+use crate::settings::Settings;
 use crate::stats::Stats;
 
 /// 3.7.0 to 3.51.2 can reset a WAL that another connection is writing (fixed in 3.51.3).
@@ -96,12 +96,7 @@ pub(super) fn writer(
             reason: format!("its journal mode stays {mode}; write-ahead logging needs a local file system"),
         });
     }
-    let synchronous = match settings.database.synchronous {
-        Synchronous::Full => "full",
-        Synchronous::Normal => "normal",
-        Synchronous::Off => "off",
-    };
-    conn.pragma_update(None, "synchronous", synchronous).map_err(explain)?;
+    conn.pragma_update(None, "synchronous", settings.database.synchronous.name()).map_err(explain)?;
     // Errors of automatic checkpoints are swallowed by SQLite; `wal.rs` checkpoints, and looks at the result.
     conn.pragma_update(None, "wal_autocheckpoint", 0).map_err(explain)?;
     let limit = i64::try_from(settings.database.wal_truncate_size.as_u64()).unwrap_or(i64::MAX);
