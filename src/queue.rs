@@ -8,13 +8,14 @@
 //! lane, such as queries, never meets a turn.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::oneshot;
 
 use crate::policy::{
-    Admission, AdmissionPolicy, Behind, Lane, LanePolicy, Lanes, Load, Overflow, RefusedBecause,
+    Admission, AdmissionPolicy, Behind, Lane, LanePolicy, Lanes, Load, Overflow, RefusedBecause, Spin,
 };
 
 /// What a queue has to know of what it holds.
@@ -53,6 +54,8 @@ pub(crate) enum Woken {
 pub(crate) struct Queue<T> {
     state: Mutex<State<T>>,
     ready: Condvar,
+    /// Tells who is awake and waits, in [`Queue::wait_awake`], that it is there.
+    came: AtomicBool,
 }
 
 struct State<T> {
@@ -75,6 +78,8 @@ struct State<T> {
     /// and to tell it again is a system call each time.
     waking: usize,
     wanted: Load,
+    /// Whether somebody waits for that without sleeping.
+    is_awaited: bool,
     urgent: bool,
 }
 
@@ -104,9 +109,10 @@ impl<T: Queued> Queue<T> {
             sleepers: 0,
             waking: 0,
             wanted: Load::default(),
+            is_awaited: false,
             urgent: false,
         };
-        Self { state: Mutex::new(state), ready: Condvar::new() }
+        Self { state: Mutex::new(state), ready: Condvar::new(), came: AtomicBool::new(false) }
     }
 
     /// No code that can panic runs under the lock, so a poisoned one is still consistent.
@@ -190,8 +196,36 @@ impl<T: Queued> Queue<T> {
         }
     }
 
+    /// The same for one thread, which at first stays awake for it, as long as `spin` says.
+    pub(crate) fn wait_awake(&self, wanted: Load, until: Option<Instant>, spin: &mut Spin) -> Woken {
+        let mut state = self.lock();
+        if !state.has(wanted) && state.closed.is_none() {
+            let turn = spin.turn();
+            if !turn.is_zero() {
+                (state.wanted, state.is_awaited) = (wanted, true);
+                self.came.store(false, Relaxed);
+                drop(state);
+                let end = Instant::now() + turn;
+                let end = until.map_or(end, |until| until.min(end));
+                while !self.came.load(Relaxed) && Instant::now() < end {
+                    std::hint::spin_loop();
+                }
+                state = self.lock();
+                spin.ended(!state.is_awaited);
+                state.is_awaited = false;
+            }
+        }
+        drop(state);
+        self.wait(wanted, until)
+    }
+
     /// Waking costs a system call, so only who has something to do is woken.
     fn wake_one(&self, mut state: MutexGuard<'_, State<T>>) {
+        if state.is_awaited && state.has(state.wanted) {
+            state.is_awaited = false;
+            self.came.store(true, Relaxed);
+            return;
+        }
         let wake = state.sleepers > 0 && state.has(state.wanted);
         if wake {
             state.sleepers -= 1;
@@ -217,6 +251,7 @@ impl<T: Queued> Queue<T> {
     pub(crate) fn close(&self, because: RefusedBecause) {
         let mut state = self.lock();
         state.closed = Some(because);
+        self.came.store(true, Relaxed);
         drop(state);
         self.ready.notify_all();
     }

@@ -6,6 +6,7 @@
 //! the next writer to resolve, and the rest goes back to the head of the queue.
 
 use std::cmp::Ordering;
+use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -13,14 +14,15 @@ use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorContext, Addr, Handler, MessageResult, SyncArbiter, SyncContext};
 
+use super::open_batch::OpenBatch;
 use super::shared::{Doubt, Occupation, Shared};
 use super::ticket::WriteTicket;
 use super::{Collect, Exit};
 use crate::engine::{Engine, EngineFailure, Occasion, Outcomes, WriteEngine};
-use crate::error::{LeaseEnd, Refusal, StatementError, StatementErrorKind, WriteError};
+use crate::error::{LeaseEnd, StatementError, StatementErrorKind, WriteError};
 use crate::message::{Burial, panic_message};
-use crate::policy::{BatchPolicy, Cost, FlushReason, Load, Pending, RefusedBecause, Traffic, Verdict};
-use crate::queue::{ONE, Queued, Woken};
+use crate::policy::{BatchPolicy, FlushReason, Spin, Traffic};
+use crate::queue::{ONE, Woken};
 use crate::settings::{self, WriterSettings};
 use crate::stats;
 
@@ -30,8 +32,7 @@ pub(crate) struct WriterActor {
     policy: BatchPolicy,
     hand: Hand,
     traffic: Traffic,
-    /// How many writes were in hand when the batch began to wait for company, if it did.
-    waited_from: Option<usize>,
+    spin: Spin,
 }
 
 /// The writes taken from the queue and not answered yet.
@@ -72,6 +73,7 @@ impl WriterActor {
             max_linger: settings.max_linger,
         };
         let (shared, engine) = (Arc::clone(shared), Arc::clone(engine));
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let thread = || std::thread::Builder::new().name("actix-sqlite-writer".into());
         SyncArbiter::start_with_thread_builder(1, thread, move || Self {
             shared: Arc::clone(&shared),
@@ -79,7 +81,7 @@ impl WriterActor {
             policy,
             hand: Hand::default(),
             traffic: Traffic::default(),
-            waited_from: None,
+            spin: Spin::on(cores),
         })
     }
 
@@ -107,7 +109,7 @@ impl WriterActor {
             self.shared.occupied(Occupation::Idle);
             let unburied = || self.shared.has_burials().then_some(UNBURIED_PAUSE);
             let until = engine.idle_pause().or_else(unburied).map(|pause| Instant::now() + pause);
-            match self.shared.intake.wait(ONE, until) {
+            match self.shared.intake.wait_awake(ONE, until, &mut self.spin) {
                 Woken::Finished => break,
                 Woken::TimedOut => {
                     engine.maintain(Occasion::Idle)?;
@@ -116,13 +118,7 @@ impl WriterActor {
                 }
                 Woken::Ready => self.shared.occupied(Occupation::Batch),
             }
-            let reason = self.collect_batch();
-            self.drop_the_late();
-            // A lease is urgent, so it ends the batch.
-            self.hand.lease = self.hand.tickets.pop_if(|last| last.request.task.as_lease().is_some());
-            if !self.hand.tickets.is_empty() {
-                self.commit_batch(engine, reason)?;
-            }
+            self.commit_batch(engine)?;
             if let Some(lease) = self.hand.lease.take() {
                 self.hold_lease(engine, lease)?;
             }
@@ -183,80 +179,26 @@ impl WriterActor {
         buried.map(|_| ())
     }
 
-    /// Takes writes into the hand until the policy says to commit, and why.
-    fn collect_batch(&mut self) -> FlushReason {
-        let since = Instant::now();
-        let intake = &self.shared.intake;
-        let (policy, traffic) = (&self.policy, self.traffic);
-        let mut pending = Pending { writes: 0, bytes: 0, since, flush_requested: false };
-        let mut now = since;
-        self.waited_from = None;
-        loop {
-            let mut verdict = Verdict::Take;
-            intake.take_while(&mut self.hand.tickets, |hand, behind| {
-                if let Some(last) = hand.get(pending.writes) {
-                    pending.writes += 1;
-                    pending.bytes += last.size();
-                    pending.flush_requested |= last.is_urgent();
-                }
-                verdict = match hand.first() {
-                    Some(first) if pending.writes >= policy.max_writes_after(first.crashes) => {
-                        Verdict::Flush(FlushReason::Writes)
-                    }
-                    _ => policy.decide(pending, behind, traffic, now),
-                };
-                verdict == Verdict::Take
-            });
-            match verdict {
-                Verdict::Flush(reason) => return reason,
-                Verdict::Take => return FlushReason::Idle,
-                Verdict::Wait { until } => {
-                    self.waited_from.get_or_insert(pending.writes);
-                    let wanted = policy.wanted(pending, traffic);
-                    intake.wait(Load { items: wanted.writes, bytes: wanted.bytes }, Some(until));
-                    now = Instant::now();
-                }
-            }
-        }
-    }
-
-    /// Not executed: whose caller has left, or whose time is up.
-    fn drop_the_late(&mut self) {
-        let now = Instant::now();
-        let is_late = |ticket: &mut WriteTicket| !ticket.begins(now);
-        for ticket in self.hand.tickets.extract_if(.., is_late) {
-            stats::add(&self.shared.stats.writes_abandoned, 1);
-            let error = WriteError::from(Refusal::new(RefusedBecause::DeadlinePassed));
-            self.shared.note_failure(&ticket, &error);
-            ticket.answer(Err(error));
-        }
-    }
-
-    fn commit_batch(
-        &mut self,
-        engine: &mut dyn WriteEngine,
-        reason: FlushReason,
-    ) -> Result<(), EngineFailure> {
+    /// Commits what is in the queue, and what comes while that runs, as long as the policy says so.
+    fn commit_batch(&mut self, engine: &mut dyn WriteEngine) -> Result<(), EngineFailure> {
         let begun = Instant::now();
-        let Hand { tickets, outcomes, .. } = &mut self.hand;
-        *outcomes = Outcomes::for_writes(tickets.len());
-        let writes: Vec<_> = tickets.iter().map(|ticket| &ticket.request).collect();
-        self.shared.stats.in_hand.store(tickets.len() as u64, Relaxed);
-        let result = engine.commit(&writes, outcomes);
+        let Hand { tickets, outcomes, lease } = &mut self.hand;
+        *outcomes = Outcomes::default();
+        let hand = (tickets, lease);
+        let mut batch = OpenBatch::new(&self.shared, &self.policy, self.traffic, &mut self.spin, hand, begun);
+        let result = engine.commit(&mut batch, outcomes);
+        let (writes, waited_from) = (batch.tickets.len(), batch.waited_from);
+        let reason = batch.ended.unwrap_or(FlushReason::Idle);
         self.shared.stats.in_hand.store(0, Relaxed);
-        self.shared.last_commit.send_replace(engine.last_commit());
-        fail::fail_point!("after_commit");
-        let cost =
-            Cost { commit: outcomes.sealing, statements: begun.elapsed().saturating_sub(outcomes.sealing) };
-        self.traffic = self.traffic.after(tickets.len(), cost, reason, self.waited_from);
-        tracing::debug!(
-            writes = tickets.len(),
-            reason = reason.name(),
-            micros = begun.elapsed().as_micros(),
-            "batch"
-        );
-        self.shared.stats.batch(tickets.len(), reason);
-        if result.is_ok() {
+        if writes > 0 {
+            self.shared.last_commit.send_replace(engine.last_commit());
+            fail::fail_point!("after_commit");
+            self.traffic = self.traffic.after(writes, outcomes.sealing, reason, waited_from);
+            let micros = begun.elapsed().as_micros();
+            tracing::debug!(writes, reason = reason.name(), micros, "batch");
+            self.shared.stats.batch(writes, reason);
+        }
+        if result.is_ok() && writes > 0 {
             self.answer_settled();
             return engine.maintain(Occasion::Commit);
         }
@@ -265,7 +207,7 @@ impl WriterActor {
 
     fn hold_lease(&mut self, engine: &mut dyn WriteEngine, lease: WriteTicket) -> Result<(), EngineFailure> {
         self.hand.tickets.push(lease);
-        self.hand.outcomes = Outcomes::for_writes(1);
+        self.hand.outcomes = Outcomes::default();
         self.shared.stats.in_hand.store(1, Relaxed);
         let Hand { tickets, outcomes, .. } = &mut self.hand;
         let Some(seat) = tickets[0].request.task.as_lease() else { return Ok(()) };

@@ -28,9 +28,9 @@ pub(crate) trait WriteEngine {
     /// The number of the last COMMIT in the file.
     fn last_commit(&self) -> CommitSeq;
 
-    /// Commits the writes in order, each succeeding or failing alone. `outcomes` has a place for each write and is
-    /// filled only with what is final, so that whatever is empty after an error, or a panic, may be run again.
-    fn commit(&mut self, writes: &[&WriteRequest], outcomes: &mut Outcomes) -> Result<(), EngineFailure>;
+    /// Commits the writes in order, each succeeding or failing alone. `outcomes` is filled only with what is final, so
+    /// that whatever has no outcome after an error, or a panic, may be run again.
+    fn commit(&mut self, batch: &mut dyn Batch, outcomes: &mut Outcomes) -> Result<(), EngineFailure>;
 
     /// Grants a lease and runs its orders until it is committed, rolled back or over. `outcomes` has one place.
     fn lease(&mut self, seat: &LeaseSeat, outcomes: &mut Outcomes) -> Result<(), EngineFailure>;
@@ -52,6 +52,28 @@ pub(crate) trait WriteEngine {
 
     /// If something is left to maintain: how long to wait for a write before it is tried without one.
     fn idle_pause(&self) -> Option<Duration>;
+}
+
+/// The writes of one group commit. While the first of them run, the others may still be on their way.
+pub(crate) trait Batch {
+    /// The write at this place; one that is not here yet is waited for, if that is worth it. `None`: the batch ends
+    /// before it.
+    fn write(&mut self, place: usize) -> Option<&WriteRequest>;
+
+    /// How many are here.
+    fn len(&self) -> usize;
+}
+
+/// All of them are here.
+#[cfg(test)]
+impl Batch for &[WriteRequest] {
+    fn write(&mut self, place: usize) -> Option<&WriteRequest> {
+        self.get(place)
+    }
+
+    fn len(&self) -> usize {
+        (**self).len()
+    }
 }
 
 /// One reader's connection.
@@ -112,7 +134,7 @@ pub(crate) type WriteOutcome = Result<Committed, WriteError>;
 /// The outcomes of a batch, one place a write.
 #[derive(Debug, Default)]
 pub(crate) struct Outcomes {
-    /// Final: to be answered whatever happens next.
+    /// Final: to be answered whatever happens next. One that is beyond the end is as open as an empty one.
     pub(crate) settled: Vec<Option<WriteOutcome>>,
     /// What the writes from this place on become if, after a COMMIT that failed, this commit turns out to be in the
     /// file after all.
@@ -134,8 +156,20 @@ pub(crate) struct InDoubt {
 }
 
 impl Outcomes {
-    pub(crate) fn for_writes(count: usize) -> Self {
-        Self { settled: (0..count).map(|_| None).collect(), ..Self::default() }
+    /// These are final, from this place on.
+    pub(crate) fn settle(&mut self, first: usize, outcomes: impl IntoIterator<Item = WriteOutcome>) {
+        let outcomes = outcomes.into_iter().map(Some);
+        if self.settled.is_empty() && first == 0 {
+            // As a rule: one transaction for all of them.
+            self.settled = outcomes.collect();
+            return;
+        }
+        for (place, outcome) in (first..).zip(outcomes) {
+            if self.settled.len() <= place {
+                self.settled.resize_with(place + 1, || None);
+            }
+            self.settled[place] = outcome;
+        }
     }
 }
 

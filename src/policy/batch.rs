@@ -66,6 +66,8 @@ pub(crate) struct Pending {
     pub(crate) bytes: usize,
     /// When the first write was taken.
     pub(crate) since: Instant,
+    /// How long the writer had nothing to do since then.
+    pub(crate) waited: Duration,
     pub(crate) flush_requested: bool,
 }
 
@@ -79,14 +81,6 @@ pub(crate) enum Behind {
     Closed,
 }
 
-/// What a batch took.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Cost {
-    pub(crate) statements: Duration,
-    /// The COMMIT by itself.
-    pub(crate) commit: Duration,
-}
-
 /// The recent past, for `Linger::Auto`.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Traffic {
@@ -94,8 +88,6 @@ pub(crate) struct Traffic {
     pub(crate) last_batch: usize,
     /// What the last COMMIT took by itself, without the statements before it.
     pub(crate) commit_cost: Duration,
-    /// What its statements took.
-    pub(crate) statement_cost: Duration,
     /// Waits that ended without the company, one after the other.
     in_vain: u32,
     /// So many batches will not wait.
@@ -112,18 +104,12 @@ impl Traffic {
     pub(crate) fn after(
         self,
         batch: usize,
-        cost: Cost,
+        commit_cost: Duration,
         reason: FlushReason,
         waited_from: Option<usize>,
     ) -> Self {
         let pause = self.pause.saturating_sub(1);
-        let mut after = Self {
-            last_batch: batch,
-            commit_cost: cost.commit,
-            statement_cost: cost.statements,
-            pause,
-            ..self
-        };
+        let mut after = Self { last_batch: batch, commit_cost, pause, ..self };
         match waited_from {
             Some(_) if reason == FlushReason::Linger => {
                 after.in_vain += 1;
@@ -140,7 +126,7 @@ impl Traffic {
 
     /// Whether company is expected that is worth a wait.
     fn is_company_missing(self, pending: Pending) -> bool {
-        self.pause == 0 && pending.writes < self.last_batch && self.statement_cost <= self.commit_cost
+        self.pause == 0 && pending.writes < self.last_batch
     }
 }
 
@@ -188,18 +174,20 @@ impl BatchPolicy {
             }
             Behind::Next(_) => Verdict::Flush(FlushReason::Bytes),
             Behind::Closed => Verdict::Flush(FlushReason::Shutdown),
-            Behind::Nothing => {
-                let linger = self.linger(pending, traffic);
-                let until = pending.since + linger;
-                if linger.is_zero() {
-                    Verdict::Flush(FlushReason::Idle)
-                } else if now >= until {
-                    Verdict::Flush(FlushReason::Linger)
-                } else {
-                    Verdict::Wait { until }
+            Behind::Nothing => match self.linger {
+                Linger::Fixed(Duration::ZERO) => Verdict::Flush(FlushReason::Idle),
+                Linger::Fixed(linger) => Self::wait_or_flush(pending.since + linger, now),
+                Linger::Auto if traffic.is_company_missing(pending) => {
+                    let longest = (traffic.commit_cost / 2).min(self.max_linger);
+                    Self::wait_or_flush(now + longest.saturating_sub(pending.waited), now)
                 }
-            }
+                Linger::Auto => Verdict::Flush(FlushReason::Idle),
+            },
         }
+    }
+
+    fn wait_or_flush(until: Instant, now: Instant) -> Verdict {
+        if now < until { Verdict::Wait { until } } else { Verdict::Flush(FlushReason::Linger) }
     }
 
     /// How many writes a batch may have whose first write was in the hand of so many writers that panicked. The group in
@@ -208,25 +196,16 @@ impl BatchPolicy {
         self.max_writes.checked_shr(crashes.saturating_mul(4)).unwrap_or(0).max(1)
     }
 
-    /// What is worth waking up for before the wait is over.
+    /// What is worth waking up for before the wait is over: half of what is missing, so that its statements run while the
+    /// other half is on its way.
     pub(crate) fn wanted(&self, pending: Pending, traffic: Traffic) -> Wanted {
         let company = match self.linger {
             Linger::Fixed(_) => self.max_writes,
             Linger::Auto => traffic.last_batch.min(self.max_writes),
         };
         Wanted {
-            writes: company.saturating_sub(pending.writes).max(1),
+            writes: company.saturating_sub(pending.writes).div_ceil(2).max(1),
             bytes: self.max_bytes.saturating_sub(pending.bytes).max(1),
-        }
-    }
-
-    fn linger(&self, pending: Pending, traffic: Traffic) -> Duration {
-        match self.linger {
-            Linger::Fixed(linger) => linger,
-            Linger::Auto if traffic.is_company_missing(pending) => {
-                (traffic.commit_cost / 2).min(self.max_linger)
-            }
-            Linger::Auto => Duration::ZERO,
         }
     }
 }
@@ -246,7 +225,7 @@ mod tests {
         let policy = BatchPolicy { max_writes: 10, max_bytes: 1000, linger, max_linger: 5 * MS };
         let start = Instant::now();
         let (writes, bytes, age) = pending;
-        let pending = Pending { writes, bytes, since: start, flush_requested: false };
+        let pending = Pending { writes, bytes, since: start, waited: age * MS, flush_requested: false };
         let traffic = Traffic { last_batch: traffic.0, commit_cost: traffic.1 * MS, ..Traffic::default() };
         policy.decide(pending, behind, traffic, start + age * MS)
     }
@@ -291,12 +270,6 @@ mod tests {
         );
         assert_eq!(decide(Linger::Auto, (8, 8, 0), Behind::Nothing, (8, 4)), idle, "everybody is back");
         assert!(waits(decide(Linger::Auto, (7, 7, 1), Behind::Nothing, (8, 4))), "one is missing");
-        let dear =
-            Traffic { last_batch: 8, statement_cost: 5 * MS, commit_cost: 4 * MS, ..Traffic::default() };
-        let policy = BatchPolicy { max_writes: 10, max_bytes: 10, linger: Linger::Auto, max_linger: MS };
-        let now = Instant::now();
-        let pending = Pending { writes: 7, bytes: 7, since: now, flush_requested: false };
-        assert_eq!(policy.decide(pending, Behind::Nothing, dear, now), idle, "its COMMIT is the lesser part");
         let up = Verdict::Flush(FlushReason::Linger);
         assert_eq!(decide(Linger::Auto, (7, 7, 2), Behind::Nothing, (8, 4)), up, "half a commit is enough");
         assert_eq!(decide(Linger::Auto, (7, 7, 5), Behind::Nothing, (8, 400)), up, "never past max_linger");
@@ -308,11 +281,11 @@ mod tests {
         let waits = |traffic: Traffic| {
             let policy = BatchPolicy { max_writes: 10, max_bytes: 10, linger: Linger::Auto, max_linger: MS };
             let now = Instant::now();
-            let pending = Pending { writes: 1, bytes: 1, since: now, flush_requested: false };
+            let pending =
+                Pending { writes: 1, bytes: 1, since: now, waited: Duration::ZERO, flush_requested: false };
             self::waits(policy.decide(pending, Behind::Nothing, traffic, now))
         };
-        let cost = Cost { statements: MS, commit: MS };
-        let after = |traffic: Traffic, reason, waited_from| traffic.after(8, cost, reason, waited_from);
+        let after = |traffic: Traffic, reason, waited_from| traffic.after(8, MS, reason, waited_from);
         let begun = after(Traffic::default(), idle, None);
         for (name, batches, expected) in [
             ("nobody waited yet", vec![], true),
@@ -347,7 +320,8 @@ mod tests {
     fn a_flush_is_not_kept_waiting() {
         let policy = BatchPolicy { max_writes: 10, max_bytes: 10, linger: Linger::Fixed(MS), max_linger: MS };
         let now = Instant::now();
-        let pending = Pending { writes: 1, bytes: 1, since: now, flush_requested: true };
+        let pending =
+            Pending { writes: 1, bytes: 1, since: now, waited: Duration::ZERO, flush_requested: true };
         let verdict = policy.decide(pending, Behind::Nothing, Traffic::default(), now);
         assert_eq!(verdict, Verdict::Flush(FlushReason::Requested));
     }

@@ -4,6 +4,8 @@
 //! put it back costs three hashes of its text and a copy of it for each write; to compare the text with those at hand
 //! costs next to nothing. All go back to the cache when the batch ends.
 
+use std::borrow::Cow;
+
 use rusqlite::{CachedStatement, Connection};
 
 use super::prepare;
@@ -14,7 +16,7 @@ const KEPT: usize = 4;
 
 pub(super) struct AtHand<'a> {
     conn: &'a Connection,
-    kept: Vec<(&'a str, CachedStatement<'a>)>,
+    kept: Vec<(Cow<'static, str>, CachedStatement<'a>)>,
     /// Which one makes room next.
     oldest: usize,
 }
@@ -25,23 +27,31 @@ impl<'a> AtHand<'a> {
     }
 
     /// The prepared statement of a caller's text. Its values are those of the last time: each must be bound again.
-    pub(super) fn prepare(&mut self, sql: &'a str) -> Result<&mut CachedStatement<'a>, StatementError> {
-        let place = match self.kept.iter().position(|(text, _)| *text == sql) {
+    pub(super) fn prepare(
+        &mut self,
+        sql: &Cow<'static, str>,
+    ) -> Result<&mut CachedStatement<'a>, StatementError> {
+        let place = match self.kept.iter().position(|(text, _)| is_same(text, sql)) {
             Some(place) => place,
             None => self.fetch(sql)?,
         };
         Ok(&mut self.kept[place].1)
     }
 
-    fn fetch(&mut self, sql: &'a str) -> Result<usize, StatementError> {
+    fn fetch(&mut self, sql: &Cow<'static, str>) -> Result<usize, StatementError> {
         let prepared = prepare::prepare(self.conn, sql)?;
         if self.kept.len() < KEPT {
-            self.kept.push((sql, prepared));
+            self.kept.push((sql.clone(), prepared));
             return Ok(self.kept.len() - 1);
         }
         let place = self.oldest;
-        self.kept[place] = (sql, prepared);
+        self.kept[place] = (sql.clone(), prepared);
         self.oldest = (place + 1) % KEPT;
         Ok(place)
     }
+}
+
+/// One text at one place is not compared, and most texts are constants.
+fn is_same(one: &str, other: &str) -> bool {
+    std::ptr::eq(one, other) || one == other
 }

@@ -5,6 +5,7 @@
 //! isolated: everything is rolled back, and the writes before it, itself, and the writes after it are committed as
 //! transactions of their own, in this order. Nothing is settled before the COMMIT that makes it true.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -20,9 +21,9 @@ use super::query::Deadline;
 use super::run::{Limits, Ran};
 use super::wal::Checkpointer;
 use super::{dead_letters, errors, idempotency, rowid};
-use crate::engine::{EngineFailure, InDoubt, Occasion, Outcomes, WriteEngine, WriteOutcome};
+use crate::engine::{Batch, EngineFailure, InDoubt, Occasion, Outcomes, WriteEngine, WriteOutcome};
 use crate::error::{StartError, StatementError, WriteError};
-use crate::message::{Burial, CommitSeq, Committed, LeaseSeat, WriteRequest};
+use crate::message::{Burial, CommitSeq, Committed, LeaseSeat};
 use crate::settings::{DatabaseSettings, Settings};
 use crate::stats::Stats;
 
@@ -98,35 +99,48 @@ impl SqliteWriter {
         })
     }
 
-    /// Runs the writes in one transaction and commits it.
+    /// Runs the writes of a range in one transaction, as they come, and commits it.
     fn attempt(
         &mut self,
-        writes: &[&WriteRequest],
+        batch: &mut dyn Batch,
+        range: &Range<usize>,
         in_doubt: &mut Option<InDoubt>,
     ) -> Result<Attempt, EngineFailure> {
-        if writes.iter().all(|write| write.task.is_flush()) {
-            let nothing = Committed { results: Vec::new(), commit: self.last_commit };
-            return Ok(Attempt::Committed(writes.iter().map(|_| Ok(nothing.clone())).collect()));
-        }
+        let nothing = Committed { results: Vec::new(), commit: self.last_commit };
+        let mut outcomes = Vec::with_capacity(batch.len().min(range.end) - range.start);
+        let mut places = range.clone();
+        // Before the first write that changes something there is nothing to commit.
+        let first = loop {
+            let Some(at) = places.next() else { return Ok(Attempt::Committed(outcomes)) };
+            match batch.write(at) {
+                Some(write) if write.task.is_flush() => outcomes.push(Ok(nothing.clone())),
+                Some(_) => break at,
+                None => return Ok(Attempt::Committed(outcomes)),
+            }
+        };
         if let Some(refusal) = self.refusal()? {
-            let nothing = Committed { results: Vec::new(), commit: self.last_commit };
-            let refuse = |write: &&WriteRequest| {
-                if write.task.is_flush() { Ok(nothing.clone()) } else { Err(refusal.clone()) }
-            };
-            return Ok(Attempt::Committed(writes.iter().map(refuse).collect()));
+            for at in first..range.end {
+                let Some(write) = batch.write(at) else { break };
+                outcomes.push(if write.task.is_flush() { Ok(nothing.clone()) } else { Err(refusal.clone()) });
+            }
+            return Ok(Attempt::Committed(outcomes));
         }
         let commit = CommitSeq(self.last_commit.0 + 1);
         fail::fail_point!("before_begin");
         own::run(&self.conn, own!("BEGIN IMMEDIATE")).map_err(|error| storage_failure(&error))?;
-        let mut outcomes = Vec::with_capacity(writes.len());
         let mut at_hand = AtHand::new(&self.conn);
-        for (at, write) in writes.iter().enumerate() {
-            if at == writes.len() / 2 {
+        let mut is_past_middle = false;
+        for at in first..range.end {
+            let Some(write) = batch.write(at) else { break };
+            let ran = self.run(write, commit, &mut at_hand);
+            if !is_past_middle && at + 1 >= range.start.midpoint(batch.len().min(range.end)) {
+                is_past_middle = true;
                 fail::fail_point!("mid_batch");
             }
-            match self.run(write, commit, &mut at_hand) {
+            match ran {
                 Ran::Clean(outcome) => outcomes.push(outcome),
                 Ran::Soiled(error) => {
+                    drop(at_hand);
                     self.rollback()?;
                     return Ok(Attempt::Soiled { at, error });
                 }
@@ -148,7 +162,7 @@ impl SqliteWriter {
             }
             Err(error) if leaves_commit_in_doubt(&error) => {
                 let failure = storage_failure(&error);
-                *in_doubt = Some(InDoubt { commit, first: 0, outcomes });
+                *in_doubt = Some(InDoubt { commit, first: range.start, outcomes });
                 Err(failure)
             }
             Err(error) => {
@@ -199,46 +213,40 @@ impl WriteEngine for SqliteWriter {
         self.last_commit
     }
 
-    fn commit(&mut self, writes: &[&WriteRequest], outcomes: &mut Outcomes) -> Result<(), EngineFailure> {
-        // A stack of ranges, the first on top, so that order is kept however often a range is split.
+    fn commit(&mut self, batch: &mut dyn Batch, outcomes: &mut Outcomes) -> Result<(), EngineFailure> {
+        // A stack of ranges, the first on top, so that order is kept however often a range is split. The last one is open:
+        // it ends where the batch does.
         let mut ranges = Vec::new();
-        ranges.push(0..writes.len());
+        ranges.push(0..usize::MAX);
         while let Some(range) = ranges.pop() {
-            if range.is_empty() {
-                continue;
-            }
-            let attempt = self.attempt(&writes[range.clone()], &mut outcomes.in_doubt).inspect_err(|_| {
-                if let Some(in_doubt) = &mut outcomes.in_doubt {
-                    in_doubt.first = range.start;
-                }
-            })?;
-            match attempt {
+            let end = |batch: &dyn Batch| range.end.min(batch.len());
+            match self.attempt(batch, &range, &mut outcomes.in_doubt)? {
                 Attempt::Committed(results) => {
                     outcomes.commits += usize::from(results.iter().any(Result::is_ok));
                     outcomes.sealing = self.sealing;
-                    for (place, result) in range.zip(results) {
-                        outcomes.settled[place] = Some(result);
-                    }
+                    outcomes.settle(range.start, results);
                 }
-                Attempt::Soiled { error, .. } if range.len() == 1 => {
+                // Nothing was before it, so it is nobody else's fault.
+                Attempt::Soiled { at, error } if at == range.start => {
+                    outcomes.replayed |= end(batch) > at + 1;
                     let needs_new_connection = breaks_connection(&error);
                     let reason = error.to_string();
-                    outcomes.settled[range.start] = Some(Err(error));
+                    outcomes.settle(at, [Err(error)]);
                     if needs_new_connection {
                         return Err(EngineFailure::Storage(reason));
                     }
+                    ranges.push(at + 1..range.end);
                 }
-                Attempt::Soiled { at, .. } => {
+                Attempt::Soiled { at: soiler, .. } => {
                     outcomes.replayed = true;
-                    let soiler = range.start + at;
                     ranges.extend([soiler + 1..range.end, soiler..soiler + 1, range.start..soiler]);
                 }
-                Attempt::CommitRefused(error) if range.len() == 1 => {
-                    outcomes.settled[range.start] = Some(Err(error.into()));
+                Attempt::CommitRefused(error) if end(batch) == range.start + 1 => {
+                    outcomes.settle(range.start, [Err(error.into())]);
                 }
                 Attempt::CommitRefused(_) => {
                     outcomes.replayed = true;
-                    let middle = range.start + range.len() / 2;
+                    let middle = range.start.midpoint(end(batch));
                     ranges.extend([middle..range.end, range.start..middle]);
                 }
             }

@@ -31,7 +31,7 @@ impl SqliteWriter {
     pub(super) fn hold(&mut self, seat: &LeaseSeat, outcomes: &mut Outcomes) -> Result<(), EngineFailure> {
         let _turn = seat.take_turn();
         if let Some(refusal) = self.refusal()? {
-            outcomes.settled[0] = Some(Err(refusal));
+            outcomes.settle(0, [Err(refusal)]);
             return Ok(());
         }
         // Nothing but a new connection mends it if this fails on the way: then it is a failure of the engine's.
@@ -51,7 +51,7 @@ impl SqliteWriter {
             own::run(&self.conn, own!("PRAGMA foreign_keys = ON"))
                 .map_err(|error| storage_failure(&error))?;
         }
-        outcomes.settled[0] = Some(outcome);
+        outcomes.settle(0, [outcome]);
         Ok(())
     }
 

@@ -87,8 +87,8 @@ mod tests {
         let mut codes = |texts: &[&'static str]| -> Vec<Option<&'static str>> {
             let write = |text: &&'static str| WriteRequest::from(Transaction::new().then(*text));
             let writes: Vec<_> = texts.iter().map(write).collect();
-            let mut outcomes = Outcomes::for_writes(writes.len());
-            writer.commit(&writes.iter().collect::<Vec<_>>(), &mut outcomes).unwrap();
+            let mut outcomes = Outcomes::default();
+            writer.commit(&mut &*writes, &mut outcomes).unwrap();
             assert!(!outcomes.replayed, "no transaction was ended");
             let code =
                 |outcome: Option<Result<_, crate::WriteError>>| outcome.unwrap().err().map(|e| e.code());

@@ -33,7 +33,7 @@ impl From<rusqlite::Error> for NeedsLease {
 impl SqliteWriter {
     pub(super) fn run_program<'a>(
         &'a self,
-        program: &'a Program,
+        program: &Program,
         commit: CommitSeq,
         at_hand: &mut AtHand<'a>,
     ) -> Ran {
@@ -58,7 +58,7 @@ impl SqliteWriter {
     fn run_only_step<'a>(
         &'a self,
         program: &Program,
-        Step { statement, wants_rows, .. }: &'a Step,
+        Step { statement, wants_rows, .. }: &Step,
         commit: CommitSeq,
         at_hand: &mut AtHand<'a>,
     ) -> Ran {
@@ -91,7 +91,7 @@ struct Run<'a, 'b> {
 }
 
 impl<'a> Run<'a, '_> {
-    fn all(&mut self, steps: &'a [Step]) -> Result<StepOutcomes, NeedsLease> {
+    fn all(&mut self, steps: &[Step]) -> Result<StepOutcomes, NeedsLease> {
         let mut outcomes = StepOutcomes::with_capacity(steps.len());
         for step in steps {
             let runs =
@@ -103,7 +103,7 @@ impl<'a> Run<'a, '_> {
         if self.is_open { Err(NeedsLease) } else { Ok(outcomes) }
     }
 
-    fn step(&mut self, step: &'a Step) -> Result<Result<StepResult, StatementError>, NeedsLease> {
+    fn step(&mut self, step: &Step) -> Result<Result<StepResult, StatementError>, NeedsLease> {
         let own = |sql| own::run(&self.writer.conn, sql);
         let (is_open, done) = match (script::kind(&step.statement.sql), self.is_open) {
             // It would begin a transaction that only reads, or without BEGIN, or set something that lasts until the COMMIT of
@@ -134,10 +134,7 @@ impl<'a> Run<'a, '_> {
         Ok(Ok(StepResult::default()))
     }
 
-    fn step_in_transaction(
-        &mut self,
-        step: &'a Step,
-    ) -> Result<Result<StepResult, StatementError>, NeedsLease> {
+    fn step_in_transaction(&mut self, step: &Step) -> Result<Result<StepResult, StatementError>, NeedsLease> {
         let result = if is_control(&step.statement.sql) {
             self.writer.control(&step.statement, self.deadline())
         } else {
@@ -151,7 +148,7 @@ impl<'a> Run<'a, '_> {
         Ok(result)
     }
 
-    fn step_alone(&mut self, step: &'a Step) -> Result<Result<StepResult, StatementError>, NeedsLease> {
+    fn step_alone(&mut self, step: &Step) -> Result<Result<StepResult, StatementError>, NeedsLease> {
         let changes = self.writer.conn.total_changes();
         let result = self.run(step);
         let left_something = match &result {
@@ -161,7 +158,7 @@ impl<'a> Run<'a, '_> {
         if left_something { Err(NeedsLease) } else { Ok(result) }
     }
 
-    fn run(&mut self, step: &'a Step) -> Result<StepResult, StatementError> {
+    fn run(&mut self, step: &Step) -> Result<StepResult, StatementError> {
         // Before it is run: afterwards it would have to be undone.
         self.writer.limits.check_bytes(self.bytes)?;
         let until = self.deadline();

@@ -36,7 +36,7 @@ pub(super) struct Limits {
 impl SqliteWriter {
     pub(super) fn run<'a>(
         &'a self,
-        write: &'a WriteRequest,
+        write: &WriteRequest,
         commit: CommitSeq,
         at_hand: &mut AtHand<'a>,
     ) -> Ran {
@@ -57,7 +57,7 @@ impl SqliteWriter {
     fn run_once<'a>(
         &'a self,
         key: Option<&IdempotencyKey>,
-        statements: &'a [Statement],
+        statements: &[Statement],
         commit: CommitSeq,
         at_hand: &mut AtHand<'a>,
     ) -> Ran {
@@ -80,7 +80,7 @@ impl SqliteWriter {
 
     fn run_statements<'a>(
         &'a self,
-        statements: &'a [Statement],
+        statements: &[Statement],
         commit: CommitSeq,
         at_hand: &mut AtHand<'a>,
     ) -> Ran {
@@ -92,7 +92,7 @@ impl SqliteWriter {
     }
 
     /// A statement is atomic by itself, unless it says otherwise: then it shows in the count of changes.
-    fn run_alone<'a>(&'a self, statement: &'a Statement, commit: CommitSeq, at_hand: &mut AtHand<'a>) -> Ran {
+    fn run_alone<'a>(&'a self, statement: &Statement, commit: CommitSeq, at_hand: &mut AtHand<'a>) -> Ran {
         let changes = self.conn.total_changes();
         match self.run_statement(statement, at_hand) {
             Ok(result) if !deferred::violations_pending(&self.conn) => {
@@ -128,7 +128,7 @@ impl SqliteWriter {
 
     fn run_in_savepoint<'a>(
         &'a self,
-        statements: &'a [Statement],
+        statements: &[Statement],
         commit: CommitSeq,
         at_hand: &mut AtHand<'a>,
     ) -> Ran {
@@ -200,7 +200,7 @@ impl SqliteWriter {
 
     fn run_statement<'a>(
         &'a self,
-        statement: &'a Statement,
+        statement: &Statement,
         at_hand: &mut AtHand<'a>,
     ) -> Result<StatementResult, StatementError> {
         let prepared = at_hand.prepare(&statement.sql)?;
