@@ -83,7 +83,14 @@ impl<'a> OpenBatch<'a> {
         let wanted = self.policy.wanted(self.pending, self.traffic);
         let wanted = Load { items: wanted.writes, bytes: wanted.bytes };
         self.shared.intake.wait_awake(wanted, Some(until), self.spin);
-        self.pending.waited += now.elapsed();
+        let waited = now.elapsed();
+        self.pending.waited += waited;
+        stats::add_time(&self.shared.stats.writer_nanos.waiting, waited);
+    }
+
+    /// How long it waited for company.
+    pub(super) fn waited(&self) -> Duration {
+        self.pending.waited
     }
 
     /// Not executed: whose caller has left, or whose time is up.

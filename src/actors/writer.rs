@@ -109,10 +109,10 @@ impl WriterActor {
             self.shared.occupied(Occupation::Idle);
             let unburied = || self.shared.has_burials().then_some(UNBURIED_PAUSE);
             let until = engine.idle_pause().or_else(unburied).map(|pause| Instant::now() + pause);
-            match self.shared.intake.wait_awake(ONE, until, &mut self.spin) {
+            match self.wait(until) {
                 Woken::Finished => break,
                 Woken::TimedOut => {
-                    engine.maintain(Occasion::Idle)?;
+                    self.maintain(engine, Occasion::Idle)?;
                     self.bury(engine)?;
                     continue;
                 }
@@ -127,6 +127,16 @@ impl WriterActor {
         self.bury(engine)?;
         self.shared.lose_burials("there was no room to the end, so they are not kept as dead letters");
         engine.maintain(Occasion::Close)
+    }
+
+    /// Waits for callers, and counts it.
+    fn wait(&mut self, until: Option<Instant>) -> Woken {
+        let Self { shared, spin, .. } = self;
+        stats::timed(&shared.stats.writer_nanos.waiting, || shared.intake.wait_awake(ONE, until, spin))
+    }
+
+    fn maintain(&self, engine: &mut dyn WriteEngine, occasion: Occasion) -> Result<(), EngineFailure> {
+        stats::timed(&self.shared.stats.writer_nanos.maintenance, || engine.maintain(occasion))
     }
 
     /// A COMMIT failed under the writer before this one. Either it is in the file all the same, or it is made sure that
@@ -188,11 +198,16 @@ impl WriterActor {
         let mut batch = OpenBatch::new(&self.shared, &self.policy, self.traffic, &mut self.spin, hand, begun);
         let result = engine.commit(&mut batch, outcomes);
         let (writes, waited_from) = (batch.tickets.len(), batch.waited_from);
-        let reason = batch.ended.unwrap_or(FlushReason::Idle);
+        let (reason, waited) = (batch.ended.unwrap_or(FlushReason::Idle), batch.waited());
         self.shared.stats.in_hand.store(0, Relaxed);
         if writes > 0 {
             self.shared.last_commit.send_replace(engine.last_commit());
             fail::fail_point!("after_commit");
+            let nanos = &self.shared.stats.writer_nanos;
+            // Flushes alone commit nothing, and still tell what the COMMIT before them took.
+            let sealing = outcomes.sealing.min(begun.elapsed());
+            stats::add_time(&nanos.commit, sealing);
+            stats::add_time(&nanos.statements, begun.elapsed().saturating_sub(sealing + waited));
             self.traffic = self.traffic.after(writes, outcomes.sealing, reason, waited_from);
             let micros = begun.elapsed().as_micros();
             tracing::debug!(writes, reason = reason.name(), micros, "batch");
@@ -200,7 +215,7 @@ impl WriterActor {
         }
         if result.is_ok() && writes > 0 {
             self.answer_settled();
-            return engine.maintain(Occasion::Commit);
+            return self.maintain(engine, Occasion::Commit);
         }
         result
     }
@@ -219,7 +234,7 @@ impl WriterActor {
         if result.is_ok() {
             stats::add(&self.shared.stats.leases, 1);
             self.answer_settled();
-            return engine.maintain(Occasion::Commit);
+            return self.maintain(engine, Occasion::Commit);
         }
         result
     }
