@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 use actix_sqlite::relay::AddMessageLog;
 use actix_sqlite::rusqlite::{self, Connection};
 use actix_sqlite::settings::Synchronous;
-use actix_sqlite::{Database, Linger, Settings, WriteError, params};
+use actix_sqlite::{Database, Linger, Settings, WriteError, WriterTime, params};
 use hdrhistogram::Histogram;
 use support::{Length, Spread};
 
@@ -78,6 +78,8 @@ struct Terms {
 struct Run {
     rate: f64,
     batch: f64,
+    /// What the writer's time went into: statements, COMMITs, checkpoints, waiting; each as a part of the whole.
+    parts: [f64; 4],
 }
 
 fn main() -> Result<(), Failure> {
@@ -119,9 +121,9 @@ async fn against_plain(
     directory: &Path,
 ) -> Result<(), Failure> {
     println!(
-        "| callers | ours, writes/s | plain loop, writes/s | ours / plain | writes a batch | p50, us | p99, us |"
+        "| callers | ours, writes/s | plain loop, writes/s | ours / plain | writes a batch | p50, us | p99, us | statements, COMMIT, checkpoints, waiting |"
     );
-    println!("|--:|--:|--:|--:|--:|--:|--:|");
+    println!("|--:|--:|--:|--:|--:|--:|--:|--:|");
     for &callers in callers {
         let name = format!("{:?}-{:?}-{callers}", terms.shape, terms.synchronous);
         let ours = open(directory.join(format!("ours-{name}.db")), terms, Linger::Auto).await?;
@@ -129,6 +131,7 @@ async fn against_plain(
         let (next, latencies) = (Rc::default(), latencies()?);
         insert_lines(&ours, terms.shape, callers, length.part / 5, lines, &next, &self::latencies()?).await?;
         let (mut our_rates, mut plain_rates, mut batches) = (Vec::new(), Vec::new(), Vec::new());
+        let mut parts: [Vec<f64>; 4] = Default::default();
         let mut plain_next = 0;
         for round in 0..length.rounds {
             // Each begins every other round.
@@ -139,6 +142,7 @@ async fn against_plain(
                             .await?;
                     our_rates.push(run.rate);
                     batches.push(run.batch);
+                    parts.iter_mut().zip(run.parts).for_each(|(all, part)| all.push(part * 100.0));
                 } else {
                     let rate = plain_loop(&plain, terms.shape, callers, length.part, lines, &mut plain_next)?;
                     plain_rates.push(rate);
@@ -147,8 +151,9 @@ async fn against_plain(
         }
         let ratios = our_rates.iter().zip(&plain_rates).map(|(ours, plain)| ours / plain);
         let at = |quantile| latencies.borrow().value_at_quantile(quantile);
+        let [statements, commits, checkpoints, waiting] = parts.map(|part| Spread::of(part).median);
         println!(
-            "| {callers} | {:.0} | {:.0} | {:.2} | {:.0} | {} | {} |",
+            "| {callers} | {:.0} | {:.0} | {:.2} | {:.0} | {} | {} | {statements:.0} %, {commits:.0} %, {checkpoints:.0} %, {waiting:.0} % |",
             Spread::of(our_rates.iter().copied()),
             Spread::of(plain_rates.iter().copied()),
             Spread::of(ratios),
@@ -318,7 +323,14 @@ async fn closed_loop<W: Future<Output = Result<(), WriteError>> + 'static>(
     let seconds = begun.elapsed().as_secs_f64();
     let after = database.status().writer;
     let writes = (after.committed - before.committed) as f64;
-    Ok(Run { rate: writes / seconds, batch: writes / (after.commits - before.commits) as f64 })
+    let part = |time: fn(&WriterTime) -> u64| (time(&after.time) - time(&before.time)) as f64 / 1e6 / seconds;
+    let parts = [
+        part(|time| time.statements_us),
+        part(|time| time.commit_us),
+        part(|time| time.maintenance_us),
+        part(|time| time.waiting_us),
+    ];
+    Ok(Run { rate: writes / seconds, batch: writes / (after.commits - before.commits) as f64, parts })
 }
 
 async fn open(path: std::path::PathBuf, terms: Terms, linger: Linger) -> Result<Database, Failure> {

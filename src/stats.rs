@@ -32,6 +32,7 @@ pub(crate) struct Stats {
     pub(crate) writer_nanos: WriterNanos,
     pub(crate) writer_restarts: AtomicU64,
     pub(crate) checkpoints: AtomicU64,
+    pub(crate) checkpoints_ahead: AtomicU64,
     pub(crate) checkpoints_busy: AtomicU64,
     pub(crate) checkpoints_failed: AtomicU64,
     pub(crate) queries: AtomicU64,
@@ -88,6 +89,7 @@ impl Stats {
             writer_nanos: WriterNanos::default(),
             writer_restarts: AtomicU64::default(),
             checkpoints: AtomicU64::default(),
+            checkpoints_ahead: AtomicU64::default(),
             checkpoints_busy: AtomicU64::default(),
             checkpoints_failed: AtomicU64::default(),
             queries: AtomicU64::default(),
@@ -215,6 +217,9 @@ pub struct DatabaseStatus {
     pub relay_schema: u64,
     /// Checkpoints that moved the whole log into the file.
     pub checkpoints: u64,
+    /// Checkpoints of a part of the log, beside the writer.
+    #[serde(default)]
+    pub checkpoints_ahead: u64,
     /// Checkpoints that a reader kept from finishing.
     pub checkpoints_busy: u64,
     /// Checkpoints that failed.

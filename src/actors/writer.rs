@@ -204,10 +204,8 @@ impl WriterActor {
             self.shared.last_commit.send_replace(engine.last_commit());
             fail::fail_point!("after_commit");
             let nanos = &self.shared.stats.writer_nanos;
-            // Flushes alone commit nothing, and still tell what the COMMIT before them took.
-            let sealing = outcomes.sealing.min(begun.elapsed());
-            stats::add_time(&nanos.commit, sealing);
-            stats::add_time(&nanos.statements, begun.elapsed().saturating_sub(sealing + waited));
+            stats::add_time(&nanos.commit, outcomes.sealing);
+            stats::add_time(&nanos.statements, begun.elapsed().saturating_sub(outcomes.sealing + waited));
             self.traffic = self.traffic.after(writes, outcomes.sealing, reason, waited_from);
             let micros = begun.elapsed().as_micros();
             tracing::debug!(writes, reason = reason.name(), micros, "batch");

@@ -85,6 +85,7 @@ impl Database {
             format: get(&stats.format),
             relay_schema: get(&stats.relay_schema),
             checkpoints: get(&stats.checkpoints),
+            checkpoints_ahead: get(&stats.checkpoints_ahead),
             checkpoints_busy: get(&stats.checkpoints_busy),
             checkpoints_failed: get(&stats.checkpoints_failed),
         }

@@ -10,6 +10,7 @@ use rusqlite::{CachedStatement, Connection};
 
 use super::prepare;
 use crate::error::StatementError;
+use crate::message::Statement;
 
 /// Enough for two kinds of transactions in turns; more would only be searched.
 const KEPT: usize = 4;
@@ -29,16 +30,17 @@ impl<'a> AtHand<'a> {
     /// The prepared statement of a caller's text. Its values are those of the last time: each must be bound again.
     pub(super) fn prepare(
         &mut self,
-        sql: &Cow<'static, str>,
+        statement: &Statement,
     ) -> Result<&mut CachedStatement<'a>, StatementError> {
+        let sql = &statement.sql;
         let place = match self.kept.iter().position(|(text, _)| is_same(text, sql)) {
             Some(place) => place,
-            None => self.fetch(sql)?,
+            None => self.fetch(statement)?,
         };
         Ok(&mut self.kept[place].1)
     }
 
-    fn fetch(&mut self, sql: &Cow<'static, str>) -> Result<usize, StatementError> {
+    fn fetch(&mut self, Statement { sql, .. }: &Statement) -> Result<usize, StatementError> {
         let prepared = prepare::prepare(self.conn, sql)?;
         if self.kept.len() < KEPT {
             self.kept.push((sql.clone(), prepared));

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode};
 
+use super::ahead::Ahead;
 use super::at_hand::AtHand;
 use super::authorizer::Trusted;
 use super::identity::OpenFiles;
@@ -30,8 +31,8 @@ use crate::stats::Stats;
 pub(super) struct SqliteWriter {
     pub(super) conn: Connection,
     pub(super) last_commit: CommitSeq,
-    /// What the last COMMIT took.
-    sealing: Duration,
+    /// What the COMMIT of the last attempt took, if it came to one.
+    sealing: Option<Duration>,
     pub(super) deadline: Deadline,
     pub(super) rowids: rowid::Watch,
     checkpointer: Checkpointer,
@@ -74,6 +75,7 @@ impl SqliteWriter {
         stats: Arc<Stats>,
         interrupted: Arc<AtomicBool>,
         log_full: Arc<AtomicBool>,
+        ahead: Option<Ahead>,
     ) -> Result<Self, StartError> {
         let explain = |error: rusqlite::Error| StartError::Open {
             path: path.display().to_string(),
@@ -83,12 +85,12 @@ impl SqliteWriter {
         let writer = &settings.writer;
         Ok(Self {
             last_commit,
-            sealing: Duration::ZERO,
+            sealing: None,
             deadline: Deadline::install(&conn, Arc::clone(&interrupted)).map_err(explain)?,
             interrupted,
             files: OpenFiles::of(path),
             rowids: rowid::Watch::install(&conn).map_err(explain)?,
-            checkpointer: Checkpointer::install(&conn, path, &settings.database, stats, log_full)
+            checkpointer: Checkpointer::install(&conn, path, &settings.database, stats, log_full, ahead)
                 .map_err(explain)?,
             limits: Limits::new(writer),
             settings: settings.database.clone(),
@@ -157,7 +159,7 @@ impl SqliteWriter {
         match self.seal(commit) {
             Ok(()) => {
                 self.last_commit = commit;
-                self.sealing = begun.elapsed();
+                self.sealing = Some(begun.elapsed());
                 Ok(Attempt::Committed(outcomes))
             }
             Err(error) if leaves_commit_in_doubt(&error) => {
@@ -222,8 +224,10 @@ impl WriteEngine for SqliteWriter {
             let end = |batch: &dyn Batch| range.end.min(batch.len());
             match self.attempt(batch, &range, &mut outcomes.in_doubt)? {
                 Attempt::Committed(results) => {
-                    outcomes.commits += usize::from(results.iter().any(Result::is_ok));
-                    outcomes.sealing = self.sealing;
+                    if let Some(sealing) = self.sealing.take() {
+                        outcomes.commits += 1;
+                        outcomes.sealing = sealing;
+                    }
                     outcomes.settle(range.start, results);
                 }
                 // Nothing was before it, so it is nobody else's fault.

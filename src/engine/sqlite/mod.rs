@@ -1,5 +1,6 @@
 //! The engine on one SQLite file: an own lock on it, one writing connection, any number of reading ones.
 
+mod ahead;
 mod at_hand;
 mod authorizer;
 mod bind;
@@ -24,6 +25,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytesize::ByteSize;
 use rusqlite::Connection;
 
 use super::{Engine, ReadEngine, WriteEngine};
@@ -91,6 +93,25 @@ impl SqliteEngine {
             .check(&self.path)
             .map_err(|reason| StartError::Open { path: self.path.display().to_string(), reason })
     }
+
+    /// Who checkpoints beside the writer, if that is worth a thread. Not on somebody's own file system: what that does is
+    /// to depend on the writer alone.
+    fn ahead(&self) -> Result<Option<ahead::Ahead>, StartError> {
+        /// A shorter log is moved before a thread is awake.
+        const WORTH_A_THREAD: ByteSize = ByteSize::mib(1);
+        let settings = &self.settings.database;
+        let is_worth_it = settings.checkpoint && settings.wal_checkpoint_size >= WORTH_A_THREAD;
+        if !is_worth_it || self.vfs.is_some() {
+            return Ok(None);
+        }
+        let (path, settings) = (self.path.clone(), self.settings.clone());
+        ahead::Ahead::start(move || open::checkpointer(&path, &settings), Arc::clone(&self.stats))
+            .map(Some)
+            .map_err(|error| StartError::Open {
+                path: self.path.display().to_string(),
+                reason: error.to_string(),
+            })
+    }
 }
 
 impl Engine for SqliteEngine {
@@ -105,7 +126,8 @@ impl Engine for SqliteEngine {
             .map_err(|error| open::start_error(&self.path, &error))?;
         let (stats, interrupted) = (Arc::clone(&self.stats), Arc::clone(&self.interrupted));
         let (path, settings, log_full) = (&self.path, &self.settings, Arc::clone(&self.log_full));
-        Ok(Box::new(commit::SqliteWriter::new(writer, path, settings, stats, interrupted, log_full)?))
+        let ahead = self.ahead()?;
+        Ok(Box::new(commit::SqliteWriter::new(writer, path, settings, stats, interrupted, log_full, ahead)?))
     }
 
     fn open_reader(&self) -> Result<Box<dyn ReadEngine + Send>, StartError> {

@@ -151,6 +151,18 @@ pub(super) fn reader(path: &Path, vfs: Option<&str>, settings: &Settings) -> Res
     Ok(conn)
 }
 
+/// A connection that only checkpoints; the file must exist.
+pub(super) fn checkpointer(path: &Path, settings: &Settings) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = connect(path, flags, None)?;
+    harden(&conn, settings)?;
+    conn.pragma_update(None, "synchronous", settings.database.synchronous.name())?;
+    // Whoever is in the way is the writer's business.
+    conn.busy_timeout(std::time::Duration::ZERO)?;
+    checkpoint_on_close(&conn, false)?;
+    Ok(conn)
+}
+
 fn connect(path: &Path, flags: OpenFlags, vfs: Option<&str>) -> rusqlite::Result<Connection> {
     match vfs {
         Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs),

@@ -65,7 +65,7 @@ impl SqliteWriter {
         let changes = self.conn.total_changes();
         let until = self.limits.statement_deadline();
         let result = at_hand
-            .prepare(&statement.sql)
+            .prepare(statement)
             .and_then(|prepared| self.step_typed(prepared, statement, until, *wants_rows));
         match result {
             Ok(result) if !deferred::violations_pending(&self.conn) => {
@@ -90,7 +90,7 @@ struct Run<'a, 'b> {
     bytes: usize,
 }
 
-impl<'a> Run<'a, '_> {
+impl Run<'_, '_> {
     fn all(&mut self, steps: &[Step]) -> Result<StepOutcomes, NeedsLease> {
         let mut outcomes = StepOutcomes::with_capacity(steps.len());
         for step in steps {
@@ -162,7 +162,7 @@ impl<'a> Run<'a, '_> {
         // Before it is run: afterwards it would have to be undone.
         self.writer.limits.check_bytes(self.bytes)?;
         let until = self.deadline();
-        let prepared = self.at_hand.prepare(&step.statement.sql)?;
+        let prepared = self.at_hand.prepare(&step.statement)?;
         let result = if self.is_open {
             self.writer.step_in_transaction(prepared, &step.statement, until, step.wants_rows)?
         } else {

@@ -203,7 +203,7 @@ impl SqliteWriter {
         statement: &Statement,
         at_hand: &mut AtHand<'a>,
     ) -> Result<StatementResult, StatementError> {
-        let prepared = at_hand.prepare(&statement.sql)?;
+        let prepared = at_hand.prepare(statement)?;
         self.step(prepared, statement, self.limits.statement_deadline())
     }
 

@@ -1,7 +1,8 @@
 //! Keeps the write-ahead log short: explicit checkpoints whose results are looked at and counted, and a limit past which
 //! nothing is written.
 //!
-//! PASSIVE waits for nobody and is run when the log has passed a size; TRUNCATE is run past a larger one and when the
+//! PASSIVE waits for nobody and is run when the log has passed a size: first by a thread beside the writer (`ahead.rs`), and
+//! at some times that size by the writer, for what is left, after which the log starts again. TRUNCATE is run past a larger one and when the
 //! file is closed (<https://sqlite.org/c3ref/wal_checkpoint_v2.html>). Both are tried again while no writes come. At the
 //! limit, only a TRUNCATE that succeeds lets the next batch through: it alone proves that no reader is in the log. If
 //! somebody else checkpoints, NOOP tells how far they are, and an empty COMMIT whether it starts the log again.
@@ -15,6 +16,7 @@ use std::time::Duration;
 use rusqlite::hooks::Wal;
 use rusqlite::{Connection, ErrorCode};
 
+use super::ahead::Ahead;
 use super::authorizer::Trusted;
 use super::errors;
 use super::own::{self, own};
@@ -34,8 +36,13 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// .. up to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
+/// So many times the size at which a checkpoint begins ahead of the writer, the writer waits for it and does the rest. The
+/// longer the log, the more often a page is in it that need be moved only once, and the fewer syncs.
+const WHOLE: u64 = 4;
+
 pub(super) struct Checkpointer {
     enabled: bool,
+    ahead: Option<Ahead>,
     passive_pages: u64,
     truncate_pages: u64,
     /// Past these nothing is written, unless the log can be made shorter.
@@ -51,7 +58,7 @@ pub(super) struct Checkpointer {
 }
 
 /// What SQLite says of a checkpoint.
-struct Checkpoint {
+pub(super) struct Checkpoint {
     busy: bool,
     in_log: i64,
     moved: i64,
@@ -64,6 +71,7 @@ impl Checkpointer {
         settings: &DatabaseSettings,
         stats: Arc<Stats>,
         log_full: Arc<AtomicBool>,
+        ahead: Option<Ahead>,
     ) -> rusqlite::Result<Self> {
         /// Before each page in the log.
         const FRAME_HEADER: u64 = 24;
@@ -83,6 +91,7 @@ impl Checkpointer {
         log_full.store(false, Relaxed);
         Ok(Self {
             enabled: settings.checkpoint,
+            ahead,
             passive_pages,
             truncate_pages: pages(settings.wal_truncate_size),
             max_pages: pages(settings.wal_max_size),
@@ -100,13 +109,17 @@ impl Checkpointer {
         let ran = match occasion {
             Occasion::Idle if !self.enabled => self.has_room_again(conn),
             _ if !self.enabled => return Ok(()),
-            Occasion::Close => self.checkpoint(conn, "TRUNCATE"),
+            Occasion::Close => {
+                self.ahead = None;
+                self.checkpoint(conn, "TRUNCATE")
+            }
             Occasion::Commit if pages < self.passive_pages => {
                 self.next_pages = self.passive_pages;
                 self.idle_pause = None;
                 return Ok(());
             }
             Occasion::Commit if pages < self.next_pages => return Ok(()),
+            Occasion::Commit if self.begin_ahead(pages) => return Ok(()),
             Occasion::Idle | Occasion::Commit => self.checkpoint(conn, mode),
         };
         match ran {
@@ -114,6 +127,19 @@ impl Checkpointer {
             Err(error) if is_disk_full(&error) => Ok(()),
             ran => ran.map(|_| ()),
         }
+    }
+
+    /// Whether the log can still grow while somebody else moves it.
+    fn begin_ahead(&mut self, pages: u64) -> bool {
+        let whole = (self.passive_pages * WHOLE).min(self.truncate_pages).min(self.max_pages);
+        let Some(ahead) = self.ahead.as_ref().filter(|_| pages < whole) else { return false };
+        ahead.begin();
+        // Once more shortly before the writer's turn, so that little is left for it.
+        let last = whole - self.passive_pages.div_ceil(4);
+        self.next_pages = if pages < last { last.min(pages + self.passive_pages) } else { whole };
+        // If no more writes come the writer does the rest.
+        self.idle_pause = Some(FIRST_PAUSE);
+        true
     }
 
     /// How long to wait for a write before [`Occasion::Idle`].
@@ -151,6 +177,9 @@ impl Checkpointer {
 
     /// Whether the whole log was moved.
     fn checkpoint(&mut self, conn: &Connection, mode: &str) -> rusqlite::Result<bool> {
+        if let Some(ahead) = &self.ahead {
+            ahead.finish();
+        }
         let pages = WAL_PAGES.get();
         // TRUNCATE would wait for readers, and every write with it.
         conn.busy_timeout(Duration::ZERO)?;
@@ -214,7 +243,7 @@ impl Checkpointer {
     }
 }
 
-fn checkpoint(conn: &Connection, mode: &str) -> rusqlite::Result<Checkpoint> {
+pub(super) fn checkpoint(conn: &Connection, mode: &str) -> rusqlite::Result<Checkpoint> {
     let _trusted = Trusted::begin();
     conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
         Ok(Checkpoint { busy: row.get::<_, i64>(0)? != 0, in_log: row.get(1)?, moved: row.get(2)? })
@@ -288,8 +317,8 @@ mod tests {
         };
         let full = Arc::new(AtomicBool::new(true));
         let install = || {
-            Checkpointer::install(&writer, &path, &settings, Arc::new(Stats::new()), Arc::clone(&full))
-                .unwrap()
+            let (stats, full) = (Arc::new(Stats::new()), Arc::clone(&full));
+            Checkpointer::install(&writer, &path, &settings, stats, full, None).unwrap()
         };
         let mut checkpointer = install();
         assert!(!full.load(Relaxed), "what was said before is looked at anew");
