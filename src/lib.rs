@@ -60,7 +60,7 @@ pub use message::{
 };
 pub use policy::{FlushReason, Lane, Linger, Overflow, RestartPolicy};
 pub use settings::{Settings, SettingsError};
-pub use stats::{DatabaseStatus, QueueStatus, ReadersStatus, State, Status, WriterStatus};
+pub use stats::{DatabaseStatus, QueueStatus, ReadersStatus, State, Status, WriterStatus, WriterTime};
 
 /// The SQLite binding this library is built on, for embedders that need the same one.
 pub use rusqlite;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +29,7 @@ pub(crate) struct Stats {
     pub(crate) in_hand: AtomicU64,
     pub(crate) largest_batch: AtomicU64,
     pub(crate) flushes: [AtomicU64; FlushReason::ALL.len()],
+    pub(crate) writer_nanos: WriterNanos,
     pub(crate) writer_restarts: AtomicU64,
     pub(crate) checkpoints: AtomicU64,
     pub(crate) checkpoints_busy: AtomicU64,
@@ -42,6 +43,27 @@ pub(crate) struct Stats {
     /// Versions found in the file when it was opened last.
     pub(crate) format: AtomicU64,
     pub(crate) relay_schema: AtomicU64,
+}
+
+/// What the writer's time went into, in nanoseconds.
+#[derive(Debug, Default)]
+pub(crate) struct WriterNanos {
+    pub(crate) statements: AtomicU64,
+    pub(crate) commit: AtomicU64,
+    pub(crate) maintenance: AtomicU64,
+    pub(crate) waiting: AtomicU64,
+}
+
+impl WriterNanos {
+    pub(crate) fn status(&self) -> WriterTime {
+        let micros = |nanos: &AtomicU64| get(nanos) / 1_000;
+        WriterTime {
+            statements_us: micros(&self.statements),
+            commit_us: micros(&self.commit),
+            maintenance_us: micros(&self.maintenance),
+            waiting_us: micros(&self.waiting),
+        }
+    }
 }
 
 impl Stats {
@@ -63,6 +85,7 @@ impl Stats {
             in_hand: AtomicU64::default(),
             largest_batch: AtomicU64::default(),
             flushes: Default::default(),
+            writer_nanos: WriterNanos::default(),
             writer_restarts: AtomicU64::default(),
             checkpoints: AtomicU64::default(),
             checkpoints_busy: AtomicU64::default(),
@@ -103,6 +126,19 @@ impl Stats {
 /// Counts are statistics: they order nothing, so relaxed is enough.
 pub(crate) fn add(counter: &AtomicU64, amount: usize) {
     counter.fetch_add(amount as u64, Relaxed);
+}
+
+/// Counts a time in nanoseconds.
+pub(crate) fn add_time(counter: &AtomicU64, time: Duration) {
+    counter.fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+}
+
+/// Does this, and counts the time it takes.
+pub(crate) fn timed<T>(counter: &AtomicU64, deed: impl FnOnce() -> T) -> T {
+    let begun = Instant::now();
+    let done = deed();
+    add_time(counter, begun.elapsed());
+    done
 }
 
 pub(crate) fn get(counter: &AtomicU64) -> u64 {
@@ -242,8 +278,26 @@ pub struct WriterStatus {
     pub lost: u64,
     /// How often batches were committed for which reason.
     pub flushes: BTreeMap<String, u64>,
+    /// What its time went into.
+    #[serde(default)]
+    pub time: WriterTime,
     /// Restarts.
     pub restarts: u64,
+}
+
+/// What the writer's time went into since the database was opened, in microseconds. What is missing went into taking
+/// writes from the queue and answering them, into leases and into dead letters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+pub struct WriterTime {
+    /// Statements, from BEGIN on.
+    pub statements_us: u64,
+    /// COMMITs: writing the log and, with `synchronous=FULL`, waiting for the disk.
+    pub commit_us: u64,
+    /// Checkpoints, and forgetting old idempotency keys.
+    pub maintenance_us: u64,
+    /// Waiting for callers: for a first write, or lingering for more.
+    pub waiting_us: u64,
 }
 
 /// The readers.

@@ -107,10 +107,10 @@ impl WriterActor {
             self.shared.occupied(Occupation::Idle);
             let unburied = || self.shared.has_burials().then_some(UNBURIED_PAUSE);
             let until = engine.idle_pause().or_else(unburied).map(|pause| Instant::now() + pause);
-            match self.shared.intake.wait(ONE, until) {
+            match self.wait(ONE, until) {
                 Woken::Finished => break,
                 Woken::TimedOut => {
-                    engine.maintain(Occasion::Idle)?;
+                    self.maintain(engine, Occasion::Idle)?;
                     self.bury(engine)?;
                     continue;
                 }
@@ -131,6 +131,15 @@ impl WriterActor {
         self.bury(engine)?;
         self.shared.lose_burials("there was no room to the end, so they are not kept as dead letters");
         engine.maintain(Occasion::Close)
+    }
+
+    /// Waits for callers, and counts it.
+    fn wait(&self, wanted: Load, until: Option<Instant>) -> Woken {
+        stats::timed(&self.shared.stats.writer_nanos.waiting, || self.shared.intake.wait(wanted, until))
+    }
+
+    fn maintain(&self, engine: &mut dyn WriteEngine, occasion: Occasion) -> Result<(), EngineFailure> {
+        stats::timed(&self.shared.stats.writer_nanos.maintenance, || engine.maintain(occasion))
     }
 
     /// A COMMIT failed under the writer before this one. Either it is in the file all the same, or it is made sure that
@@ -213,7 +222,7 @@ impl WriterActor {
                 Verdict::Wait { until } => {
                     self.waited_from.get_or_insert(pending.writes);
                     let wanted = policy.wanted(pending, traffic);
-                    intake.wait(Load { items: wanted.writes, bytes: wanted.bytes }, Some(until));
+                    self.wait(Load { items: wanted.writes, bytes: wanted.bytes }, Some(until));
                     now = Instant::now();
                 }
             }
@@ -248,6 +257,10 @@ impl WriterActor {
         fail::fail_point!("after_commit");
         let cost =
             Cost { commit: outcomes.sealing, statements: begun.elapsed().saturating_sub(outcomes.sealing) };
+        let nanos = &self.shared.stats.writer_nanos;
+        // A batch of flushes commits nothing, and still tells what the COMMIT before it took.
+        stats::add_time(&nanos.commit, cost.commit.min(begun.elapsed()));
+        stats::add_time(&nanos.statements, cost.statements);
         self.traffic = self.traffic.after(tickets.len(), cost, reason, self.waited_from);
         tracing::debug!(
             writes = tickets.len(),
@@ -258,7 +271,7 @@ impl WriterActor {
         self.shared.stats.batch(tickets.len(), reason);
         if result.is_ok() {
             self.answer_settled();
-            return engine.maintain(Occasion::Commit);
+            return self.maintain(engine, Occasion::Commit);
         }
         result
     }
@@ -277,7 +290,7 @@ impl WriterActor {
         if result.is_ok() {
             stats::add(&self.shared.stats.leases, 1);
             self.answer_settled();
-            return engine.maintain(Occasion::Commit);
+            return self.maintain(engine, Occasion::Commit);
         }
         result
     }

@@ -38,6 +38,7 @@ impl Database {
                 buried: get(&stats.writes_buried),
                 lost: get(&stats.writes_lost),
                 flushes: stats.flushes(),
+                time: stats.writer_nanos.status(),
                 restarts: get(&stats.writer_restarts),
             },
             readers: ReadersStatus {

@@ -133,3 +133,22 @@ fn a_flush_commits_a_waiting_batch_at_once_and_tells_its_commit() {
         assert_eq!(database.status().writer.committed, 4);
     });
 }
+
+#[test]
+fn the_writer_tells_what_its_time_went_into() {
+    run(async {
+        let place = Place::new();
+        let opened = Instant::now();
+        let database = open(&place, Duration::from_millis(20), 1000, ByteSize::mib(8)).await;
+        let before = database.status().writer.time;
+        for n in 0..3 {
+            database.execute(insert(n)).await.unwrap();
+        }
+        let time = database.status().writer.time;
+        assert!(time.statements_us > before.statements_us && time.commit_us > before.commit_us, "{time:?}");
+        // Each of the three lingered.
+        assert!(time.waiting_us - before.waiting_us >= 60_000, "{time:?}");
+        let all = time.statements_us + time.commit_us + time.maintenance_us + time.waiting_us;
+        assert!(u128::from(all) <= opened.elapsed().as_micros(), "{time:?}");
+    });
+}
