@@ -60,6 +60,7 @@ pub use daemon::{ServeError, Served, Server, StoppedBy, Stopper};
 pub use listen::Address;
 pub use problem::Problem;
 pub use signals::Signal;
+pub(crate) use signals::Signals;
 
 use crate::Database;
 use crate::settings;
