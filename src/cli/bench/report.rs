@@ -318,7 +318,8 @@ mod tests {
     fn shares_are_one_together() {
         let time = WriterTime { statements_us: 200, commit_us: 300, maintenance_us: 50, waiting_us: 400 };
         let Shares { commit, statements, maintenance, waiting, queue } = Shares::of(time, 1_000.0);
-        assert_eq!([commit, statements, maintenance, waiting, queue], [0.3, 0.2, 0.05, 0.4, 0.05]);
+        let shares = [commit, statements, maintenance, waiting, queue].map(|share| format!("{share:.2}"));
+        assert_eq!(shares, ["0.30", "0.20", "0.05", "0.40", "0.05"]);
         // Clocks are read at different times.
         assert!(Shares::of(time, 940.0).queue.abs() < f64::EPSILON);
     }

@@ -70,7 +70,7 @@ fn the_largest_share_of_the_writers_time_is_the_limit() {
         (share(0.2, 0.2, 0.1, 0.5, 0.0), Synchronous::Full, 400.0, Limit::Callers),
         (share(0.2, 0.2, 0.1, 0.1, 0.4), Synchronous::Full, 400.0, Limit::Queue),
     ] {
-        let writes = Writes { shares, synchronous, us_per_commit, ..writes(64, 1.0, 1.0, 1.0) };
+        let writes = Writes { synchronous, us_per_commit, shares, ..writes(64, 1.0, 1.0, 1.0) };
         assert_eq!(limit(&writes, FSYNC), expected, "{shares:?}");
     }
 }
