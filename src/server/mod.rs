@@ -62,6 +62,7 @@ pub(crate) use hrana::internals as hrana_internals;
 pub use listen::Address;
 pub use problem::Problem;
 pub use signals::Signal;
+#[cfg(feature = "cli")]
 pub(crate) use signals::Signals;
 
 use crate::Database;
