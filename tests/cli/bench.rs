@@ -49,7 +49,7 @@ fn figures_for_programs_have_a_name_each() {
         assert_eq!(row["of_full"].is_object(), row["synchronous"] == "normal", "{row}");
         assert_eq!(row["other_linger"].is_object(), row["callers"] == 8, "{row}");
     }
-    let in_force = list("reads").iter().filter(|row| row["is_in_force"] == true).count();
+    let in_force = list("reads").iter().filter(|row| row["of_in_force"].is_null()).count();
     assert!(in_force == 1 && list("reads").len() > 1, "{report}");
     let settings: Vec<_> =
         list("settings").iter().map(|row| row["setting"].as_str().unwrap().to_owned()).collect();

@@ -1,10 +1,11 @@
 //! `bench`: how fast this disk and this machine are, what limits them, and which settings follow from it.
 //!
 //! It works on files of its own in a directory of its own, which is removed at the end, whatever the end is. What is
-//! compared is measured in turns, round after round (`rounds.rs`, with the loads of `load.rs`); `advice.rs` draws the
-//! conclusions, as functions of the figures; `report.rs` has the figures, and shows them.
+//! compared is measured in turns, round after round (`rounds.rs` and `bed.rs`, with the loads of `load.rs`); `advice.rs`
+//! draws the conclusions, as functions of the figures; `report.rs` has the figures, and shows them.
 
 mod advice;
+mod bed;
 mod load;
 mod report;
 mod rounds;

@@ -97,12 +97,13 @@ impl Shares {
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Reads {
     pub(super) threads: usize,
-    /// Whether the settings say so.
-    pub(super) is_in_force: bool,
     pub(super) per_second: Spread,
     /// Of as many plain connections, on a thread each.
     pub(super) plain_per_second: Spread,
     pub(super) of_plain: Spread,
+    /// Of as many threads as the settings say; none for these.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) of_in_force: Option<Spread>,
     pub(super) p50_us: u64,
     pub(super) p99_us: u64,
 }

@@ -3,17 +3,17 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::super::failure::Failure;
-use super::advice::{self, InForce};
+use super::advice::InForce;
+use super::bed::{Bed, OURS, PLAIN, ratios};
 use super::load::{self, Latencies, Lines, Plain, Span, Stop, latencies, rate};
-use super::report::{Figures, Fsync, OneByOne, Reads, Report, Shares, Spread, Writes, rounded};
+use super::report::{Figures, Fsync, OneByOne, Reads, Report, Spread, Writes};
+use crate::Database;
 use crate::settings::{Settings, Synchronous};
-use crate::stats::WriterTime;
-use crate::{Database, Linger};
 
 /// What is to be measured.
 pub(super) struct Plan<'a> {
@@ -60,7 +60,7 @@ impl Plan<'_> {
         counts
     }
 
-    fn with(&self, file: &str, adjust: impl FnOnce(&mut Settings)) -> Settings {
+    pub(super) fn with(&self, file: &str, adjust: impl FnOnce(&mut Settings)) -> Settings {
         let mut settings = self.settings.clone();
         settings.database.path = self.directory.join(file);
         adjust(&mut settings);
@@ -69,62 +69,11 @@ impl Plan<'_> {
 }
 
 /// The work on it.
-struct Work<'a> {
-    plan: &'a Plan<'a>,
+pub(super) struct Work<'a> {
+    pub(super) plan: &'a Plan<'a>,
     stop: Stop,
-    lines: Arc<Lines>,
+    pub(super) lines: Arc<Lines>,
     progress: ProgressBar,
-}
-
-/// One level of `synchronous` at one number of callers.
-struct Bed {
-    synchronous: Synchronous,
-    ours: Database,
-    /// The same with the other linger.
-    other: Option<Database>,
-    plain: Plain,
-    taken: Latencies,
-    /// Writes of a batch of ours in the last turn, on average.
-    batch: usize,
-    rates: [Vec<f64>; 3],
-    done: Done,
-}
-
-/// Who takes turns, by the place of its rates.
-const OURS: usize = 0;
-const PLAIN: usize = 1;
-const OTHER: usize = 2;
-
-/// What one of our databases did.
-#[derive(Default, Clone, Copy)]
-struct Done {
-    writes: usize,
-    commits: u64,
-    elapsed: Duration,
-    /// Of the writer, and the clock's beside it.
-    time: WriterTime,
-    wall: Duration,
-}
-
-impl Done {
-    fn add(&mut self, part: Self) {
-        self.writes += part.writes;
-        self.commits += part.commits;
-        self.elapsed += part.elapsed;
-        self.wall += part.wall;
-        self.time.statements_us += part.time.statements_us;
-        self.time.commit_us += part.time.commit_us;
-        self.time.maintenance_us += part.time.maintenance_us;
-        self.time.waiting_us += part.time.waiting_us;
-    }
-
-    fn rate(&self) -> f64 {
-        rate(self.writes, self.elapsed)
-    }
-
-    fn batch(&self) -> usize {
-        self.writes / usize::try_from(self.commits).unwrap_or(1).max(1)
-    }
 }
 
 impl Work<'_> {
@@ -155,13 +104,13 @@ impl Work<'_> {
     }
 
     /// A part begins.
-    fn span(&self, what: impl Into<std::borrow::Cow<'static, str>>, time: Duration) -> Span {
+    pub(super) fn span(&self, what: impl Into<std::borrow::Cow<'static, str>>, time: Duration) -> Span {
         self.progress.set_message(what);
         Span::new(time, &self.stop)
     }
 
     /// A part has ended.
-    fn ended(&self) -> Result<(), Failure> {
+    pub(super) fn ended(&self) -> Result<(), Failure> {
         self.progress.inc(1);
         self.stop.check()
     }
@@ -265,12 +214,13 @@ impl Work<'_> {
             }
         }
         let in_force = self.plan.settings.readers.thread_count();
+        let in_force = counts.iter().position(|threads| *threads == in_force).unwrap_or(0);
         let figures = counts.iter().zip(&rates).zip(&taken).map(|((threads, [ours, plain]), taken)| Reads {
             threads: *threads,
-            is_in_force: *threads == in_force,
             per_second: Spread::of(ours.iter().copied()),
             plain_per_second: Spread::of(plain.iter().copied()),
             of_plain: ratios(ours, plain),
+            of_in_force: (*threads != counts[in_force]).then(|| ratios(ours, &rates[in_force][OURS])),
             p50_us: taken.borrow().value_at_quantile(0.5),
             p99_us: taken.borrow().value_at_quantile(0.99),
         });
@@ -297,129 +247,9 @@ impl Work<'_> {
     }
 }
 
-impl Bed {
-    async fn open(work: &Work<'_>, level: Synchronous, callers: usize) -> Result<Self, Failure> {
-        let of = |who: &str, linger: Option<Linger>| {
-            let file = format!("{who}-{}-{callers}.db", name(level));
-            work.plan.with(&file, |settings| {
-                settings.database.synchronous = level;
-                settings.writer.linger = linger.unwrap_or(settings.writer.linger);
-            })
-        };
-        let plain = of("plain", None);
-        let plain = Plain::open(&plain.database.path, &plain, &work.lines)?;
-        let ours = Database::open(of("ours", None)).await?;
-        let other = advice::other_linger(work.plan.settings.writer.linger);
-        let other = match callers {
-            // One caller never has company.
-            1 => None,
-            _ => Some(Database::open(of("other", Some(other))).await?),
-        };
-        let (taken, rates) = (latencies()?, [Vec::new(), Vec::new(), Vec::new()]);
-        Ok(Self { synchronous: level, ours, other, plain, taken, batch: 1, rates, done: Done::default() })
-    }
-
-    async fn warm_up(&mut self, work: &Work<'_>, callers: usize) -> Result<(), Failure> {
-        let unheard = latencies()?;
-        let part = work.plan.part / 5;
-        for database in [Some(&self.ours), self.other.as_ref()].into_iter().flatten() {
-            let done = run(work, database, callers, &unheard, work.span("warming up", part)).await?;
-            self.batch = done.batch();
-        }
-        Ok(())
-    }
-
-    async fn turn(&mut self, work: &Work<'_>, callers: usize, who: usize) -> Result<(), Failure> {
-        let what = |who: &str| format!("{who}, {}, {callers} callers", name(self.synchronous));
-        let part = work.plan.part;
-        let rate = match (who, &self.other) {
-            (PLAIN, _) => {
-                let span = work.span(what("plain loop"), part);
-                self.plain.writes(self.batch, span).await?.0
-            }
-            (OTHER, Some(other)) => {
-                let unheard = latencies()?;
-                let span = work.span(what("inserts, other linger"), part);
-                run(work, other, callers, &unheard, span).await?.rate()
-            }
-            _ => {
-                let span = work.span(what("inserts"), part);
-                let done = run(work, &self.ours, callers, &self.taken, span).await?;
-                self.batch = done.batch();
-                self.done.add(done);
-                done.rate()
-            }
-        };
-        self.rates[who].push(rate);
-        work.ended()
-    }
-
-    fn figures(&self, callers: usize) -> Writes {
-        let [ours, plain, other] = &self.rates;
-        let Done { writes, commits, time, wall, .. } = self.done;
-        let wall = wall.as_secs_f64() * 1e6;
-        let [writes, commits] = [writes, usize::try_from(commits).unwrap_or(0)].map(|count| {
-            #[allow(clippy::cast_precision_loss, reason = "counts of a measurement are far below 2^52")]
-            let count = count.max(1) as f64;
-            count
-        });
-        let shares = Shares::of(time, wall);
-        Writes {
-            synchronous: self.synchronous,
-            callers,
-            per_second: Spread::of(ours.iter().copied()),
-            plain_per_second: Spread::of(plain.iter().copied()),
-            of_plain: ratios(ours, plain),
-            of_full: None,
-            other_linger: self.other.as_ref().map(|_| ratios(other, ours)),
-            mean_batch: rounded(writes / commits),
-            p50_us: self.taken.borrow().value_at_quantile(0.5),
-            p99_us: self.taken.borrow().value_at_quantile(0.99),
-            us_per_commit: rounded(shares.commit * wall / commits),
-            us_per_write: rounded((1.0 - shares.commit - shares.waiting).max(0.0) * wall / writes),
-            shares,
-        }
-    }
-
-    async fn close(self) {
-        for database in [Some(self.ours), self.other].into_iter().flatten() {
-            database.shutdown().await;
-        }
-    }
-}
-
-/// Inserts, and what the writer says of them.
-async fn run(
-    work: &Work<'_>,
-    database: &Database,
-    callers: usize,
-    taken: &Latencies,
-    span: Span,
-) -> Result<Done, Failure> {
-    // Ends the wait that began when the part before ended.
-    database.flush().await?;
-    let (begun, before) = (Instant::now(), database.status().writer);
-    let (writes, elapsed) = load::writes(database, callers, &work.lines, taken, span).await?;
-    // The last batch is counted when all of it is answered; a flush itself commits nothing.
-    database.flush().await?;
-    let (wall, after) = (begun.elapsed(), database.status().writer);
-    let (then, now) = (before.time, after.time);
-    let time = WriterTime {
-        statements_us: now.statements_us - then.statements_us,
-        commit_us: now.commit_us - then.commit_us,
-        maintenance_us: now.maintenance_us - then.maintenance_us,
-        waiting_us: now.waiting_us - then.waiting_us,
-    };
-    Ok(Done { writes, commits: after.last_commit - before.last_commit, elapsed, time, wall })
-}
-
 /// The places of so many, beginning with another one each round.
-fn turns(count: usize, round: usize) -> impl Iterator<Item = usize> {
+pub(super) fn turns(count: usize, round: usize) -> impl Iterator<Item = usize> {
     (0..count).map(move |place| (place + round) % count)
-}
-
-fn ratios(these: &[f64], to: &[f64]) -> Spread {
-    Spread::of(these.iter().zip(to).map(|(this, to)| this / to))
 }
 
 pub(super) fn name(level: Synchronous) -> &'static str {

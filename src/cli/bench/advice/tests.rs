@@ -29,9 +29,10 @@ fn writes(callers: usize, commit: f64, write: f64, batch: f64) -> Writes {
 }
 
 fn figures(writes: Vec<Writes>, reads: &[(usize, bool, f64)]) -> Figures {
+    let set = reads.iter().find(|(_, is_in_force, _)| *is_in_force).map(|(_, _, rate)| *rate);
     let reads = reads.iter().map(|(threads, is_in_force, rate)| Reads {
         threads: *threads,
-        is_in_force: *is_in_force,
+        of_in_force: set.filter(|_| !is_in_force).map(|set| spread(rate / set)),
         per_second: spread(*rate),
         plain_per_second: spread(1.0),
         of_plain: spread(1.0),
@@ -174,6 +175,11 @@ fn readers_are_as_many_as_read_fastest_if_that_is_clear() {
         let (wanted, why) = readers(&figures(Vec::new(), reads), in_force);
         assert_eq!(wanted, expected, "{reads:?}: {why}");
     }
+    let mut unsteady = figures(Vec::new(), &[(2, true, 50e3), (4, false, 70e3)]);
+    unsteady.reads[1].of_in_force = Some(Spread { median: 1.4, least: 0.9, most: 1.6 });
+    assert_eq!(readers(&unsteady, 0).0, None);
+    let few = Figures { rounds: 1, ..figures(Vec::new(), &[(2, true, 50e3), (4, false, 70e3)]) };
+    assert_eq!(readers(&few, 0).0, None);
 }
 
 #[test]
