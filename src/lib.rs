@@ -25,6 +25,9 @@
 #![cfg_attr(not(feature = "server"), allow(dead_code, unused_imports))]
 
 mod actors;
+#[cfg(feature = "bench-internals")]
+#[doc(hidden)]
+pub mod bench_internals;
 #[cfg(feature = "cli")]
 pub mod cli;
 mod database;

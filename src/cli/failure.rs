@@ -9,7 +9,7 @@ use clap::error::ErrorKind;
 use super::Cli;
 use super::client::Problem;
 use crate::error::{ReadError, StartError, WriteError};
-use crate::server::ServeError;
+use crate::server::{ServeError, Signal};
 use crate::settings::SettingsError;
 
 /// Why a subcommand did not do what it was asked.
@@ -81,6 +81,17 @@ pub enum Failure {
         /// What the system said.
         error: io::Error,
     },
+    /// There is no room for scratch files.
+    #[error("cannot write to {directory}: {error}; name another directory with --dir (code scratch)")]
+    Scratch {
+        /// Where they should be.
+        directory: String,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A signal ended it before it was done.
+    #[error("interrupted by {0}; nothing is left behind")]
+    Interrupted(Signal),
     /// Whoever read stdout has seen enough.
     #[error("stdout was closed")]
     ClosedPipe,
@@ -101,12 +112,13 @@ impl From<ServeError> for Failure {
 
 impl Failure {
     /// 0: nobody reads on; 1: failed; 2: wrong usage; 69: the daemon cannot be reached; 78: wrong settings;
-    /// 128 and its number: a second signal.
+    /// 128 and its number: a signal that left the work undone.
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::ClosedPipe => ExitCode::SUCCESS,
             Self::Usage(_) => ExitCode::from(2),
             Self::Serve(error) => ExitCode::from(error.exit_code()),
+            Self::Interrupted(signal) => ExitCode::from(128 + signal.number()),
             Self::Unreachable { .. } | Self::ConnectionLost { .. } => ExitCode::from(69),
             Self::Settings(_) | Self::MissingConfig(_) | Self::Start(StartError::Settings(_)) => {
                 ExitCode::from(78)
@@ -119,6 +131,7 @@ impl Failure {
             | Self::MissingFile(_)
             | Self::DuplicateColumns(_)
             | Self::Io { .. }
+            | Self::Scratch { .. }
             | Self::Findings => ExitCode::FAILURE,
         }
     }

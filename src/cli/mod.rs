@@ -3,6 +3,7 @@
 //! One file a subcommand. Each works on the file itself, through the library, or on a daemon, over HTTP; `target.rs`
 //! says which. Data goes to stdout, all else to stderr. Exit codes: see [`Failure::exit_code`].
 
+mod bench;
 mod check;
 mod client;
 mod completions;
@@ -61,6 +62,7 @@ enum Command {
     DeadLetters(dead_letters::DeadLettersCommand),
     Status(status::StatusCommand),
     Check(check::CheckCommand),
+    Bench(bench::BenchCommand),
     Config(config::ConfigCommand),
     Completions(completions::Completions),
 }
@@ -91,6 +93,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::DeadLetters(dead_letters) => dead_letters.run(&target),
         Command::Status(status) => status.run(&target),
         Command::Check(check) => check.run(&target),
+        Command::Bench(bench) => bench.run(&target),
         Command::Config(config) => config.run(&target),
         Command::Completions(completions) => completions.run(&target, Cli::command()),
     }

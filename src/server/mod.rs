@@ -57,9 +57,13 @@ pub(crate) use {
 };
 
 pub use daemon::{ServeError, Served, Server, StoppedBy, Stopper};
+#[cfg(feature = "bench-internals")]
+pub(crate) use hrana::internals as hrana_internals;
 pub use listen::Address;
 pub use problem::Problem;
 pub use signals::Signal;
+#[cfg(feature = "cli")]
+pub(crate) use signals::Signals;
 
 use crate::Database;
 use crate::settings;

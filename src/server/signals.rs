@@ -1,4 +1,4 @@
-//! The signals that end the daemon. They are taken over when it listens, and stay so.
+//! The signals that end the daemon, and other long work. They are taken over when it begins, and stay so.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -35,13 +35,13 @@ impl fmt::Display for Signal {
     }
 }
 
-pub(super) struct Signals {
+pub(crate) struct Signals {
     interrupt: unix::Signal,
     terminate: unix::Signal,
 }
 
 impl Signals {
-    pub(super) fn listen() -> io::Result<Self> {
+    pub(crate) fn listen() -> io::Result<Self> {
         Ok(Self {
             interrupt: unix::signal(SignalKind::interrupt())?,
             terminate: unix::signal(SignalKind::terminate())?,
@@ -49,7 +49,7 @@ impl Signals {
     }
 
     /// The next one.
-    pub(super) async fn next(&mut self) -> Signal {
+    pub(crate) async fn next(&mut self) -> Signal {
         poll_fn(|context| {
             if self.interrupt.poll_recv(context).is_ready() {
                 return Poll::Ready(Signal::Interrupt);

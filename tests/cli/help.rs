@@ -17,6 +17,7 @@ fn help_says_what_each_subcommand_does() {
         "dead-letters expire",
         "status",
         "check",
+        "bench",
         "config",
         "completions",
     ] {
@@ -53,6 +54,15 @@ fn wrong_usage_ends_with_2() {
         &["--database", "a.db", "status", "--url", "http://127.0.0.1:1"],
         &["serve", "--url", "http://127.0.0.1:1"],
         &["config", "--url", "http://127.0.0.1:1"],
+        &["bench", "--url", "http://127.0.0.1:1"],
+        &["bench", "--seconds", "0"],
+        &["bench", "--seconds", "1s"],
+        &["bench", "--rounds", "0"],
+        &["bench", "--callers", "0"],
+        &["bench", "--callers", "1,,2"],
+        &["bench", "--callers", "many"],
+        &["bench", "--synchronous", "off"],
+        &["bench", "--output", "csv"],
         &["completions", "bash", "--url", "http://127.0.0.1:1"],
         &["completions", "cmd.exe"],
         &["serve", "--listen", "localhost"],
@@ -69,6 +79,7 @@ fn completions_know_the_subcommands() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let script = place.run(&["completions", shell]).ok();
         assert!(script.contains("actix-sqlite") && script.contains("import"), "{shell}");
+        assert!(script.contains("bench") && script.contains("synchronous"), "{shell}");
     }
 }
 

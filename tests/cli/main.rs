@@ -15,6 +15,7 @@ macro_rules! on_both {
     };
 }
 
+mod bench;
 mod both;
 mod check;
 mod daemon;

@@ -7,6 +7,8 @@
 
 mod error;
 mod http;
+#[cfg(feature = "bench-internals")]
+pub(crate) mod internals;
 mod prepare;
 mod proto;
 mod result;
