@@ -104,6 +104,33 @@ fn a_wait_for_many_is_ended_by_enough_requests_or_bytes() {
 }
 
 #[test]
+fn who_waits_awake_is_told_as_surely_as_who_sleeps() {
+    const ROUNDS: usize = 10_000;
+    let there = queue(1);
+    let back = queue(1);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut spin = Spin::on(2);
+            for round in 0..ROUNDS {
+                assert_eq!(there.wait_awake(ONE, None, &mut spin), Woken::Ready);
+                assert_eq!(there.pop().map(|item| item.0), Some(round));
+                assert!(back.push(Item(round, false), Overflow::Wait).is_ok());
+            }
+            let soon = Instant::now() + Duration::from_millis(2);
+            assert_eq!(there.wait_awake(ONE, Some(soon), &mut Spin::on(2)), Woken::TimedOut);
+            assert_eq!(there.wait_awake(ONE, None, &mut Spin::on(2)), Woken::Finished);
+        });
+        for round in 0..ROUNDS {
+            assert!(there.push(Item(round, false), Overflow::Wait).is_ok());
+            assert_eq!(back.wait(ONE, None), Woken::Ready);
+            assert_eq!(back.pop().map(|item| item.0), Some(round));
+        }
+        std::thread::sleep(Duration::from_millis(10));
+        there.close(RefusedBecause::ShuttingDown);
+    });
+}
+
+#[test]
 fn the_abandoned_do_not_pile_up_outside() {
     let queue = queue(1);
     (0..10_000).for_each(|n| assert!(queue.push(Item(n, n > 0), Overflow::Wait).is_ok()));

@@ -2,10 +2,13 @@
 //! time limit to empty batches only, so that a part-filled one waited for ever.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use actix_sqlite::{Database, Execute, FlushReason, Linger, params};
+use actix_sqlite::{Abort, Database, Execute, FlushReason, Linger, Tx, params};
 use bytesize::ByteSize;
+use futures_util::FutureExt;
 
 use crate::harness::{Place, all, integers, run, soon, until};
 
@@ -150,5 +153,39 @@ fn the_writer_tells_what_its_time_went_into() {
         assert!(time.waiting_us - before.waiting_us >= 60_000, "{time:?}");
         let all = time.statements_us + time.commit_us + time.maintenance_us + time.waiting_us;
         assert!(u128::from(all) <= opened.elapsed().as_micros(), "{time:?}");
+    });
+}
+
+#[test]
+fn a_write_runs_while_its_batch_still_waits_for_company() {
+    run(async {
+        let place = Place::new();
+        let database = open(&place, Duration::from_mins(1), 10, ByteSize::mib(8)).await;
+        let has_run = Arc::new(AtomicBool::new(false));
+        let ran = Arc::clone(&has_run);
+        let logic = database.transact(move |tx: &mut Tx<'_>| {
+            tx.execute(("INSERT INTO t (x) VALUES (?1)", params![1]))?;
+            ran.store(true, Ordering::Relaxed);
+            Ok::<_, Abort>(())
+        });
+        let mut logic = Box::pin(logic);
+        assert!((&mut logic).now_or_never().is_none());
+        until("the statement has run", || has_run.load(Ordering::Relaxed)).await;
+        assert_eq!(database.status().writer.in_hand, 1, "and is not committed");
+        assert!((&mut logic).now_or_never().is_none());
+        let (done, flushed) = futures_util::future::join(logic, database.flush()).await;
+        assert_eq!(done.unwrap().commit, flushed.unwrap());
+    });
+}
+
+#[test]
+fn a_flush_with_nothing_to_commit_is_no_commit() {
+    run(async {
+        let place = Place::new();
+        let database = open(&place, Duration::ZERO, 10, ByteSize::mib(8)).await;
+        database.execute(insert(1)).await.unwrap();
+        let before = database.status().writer.commits;
+        assert_eq!(database.flush().await.unwrap(), database.last_commit());
+        assert_eq!(database.status().writer.commits, before);
     });
 }

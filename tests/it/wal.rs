@@ -470,3 +470,51 @@ fn leases_are_refused_at_the_limit_and_dead_letters_wait_until_the_log_is_short(
         database.lease(BeginLease::new()).await.unwrap().commit().await.unwrap();
     });
 }
+
+#[test]
+fn a_long_log_is_moved_beside_the_writer_and_the_rest_by_it_or_when_it_is_idle() {
+    run(async {
+        let place = Place::new();
+        let database = place.open(|settings| settings.database.wal_checkpoint_size = ByteSize::mib(1)).await;
+        database.execute(TABLE).await.unwrap();
+        let status = || database.status().database;
+        let mut written = 0;
+        while status().checkpoints == 0 {
+            assert!(log_size(&place) <= 5 << 20, "the writer's own turn is at 4 MiB");
+            for receipt in all(&database, (0..AT_ONCE).map(|_| insert())).await {
+                receipt.unwrap();
+                written += 1;
+            }
+        }
+        assert!(status().checkpoints_ahead > 0, "{:?}", status());
+        let ahead = status().checkpoints_ahead;
+        while log_size(&place) > 0 && status().checkpoints_ahead == ahead {
+            for receipt in all(&database, (0..AT_ONCE).map(|_| insert())).await {
+                receipt.unwrap();
+                written += 1;
+            }
+        }
+        let whole = status().checkpoints;
+        until("the rest is moved with nobody writing", || status().checkpoints > whole).await;
+        assert_eq!(integers(&database, "SELECT count(*) FROM t").await, [written]);
+        database.shutdown().await;
+        assert_eq!(log_size(&place), 0);
+        assert_eq!(
+            place.raw().query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0)).unwrap(),
+            "ok"
+        );
+    });
+}
+
+#[test]
+fn a_short_log_is_the_writers_business_alone() {
+    run(async {
+        let place = Place::new();
+        let database = place.open(small).await;
+        database.execute(TABLE).await.unwrap();
+        while database.status().database.checkpoints < 3 {
+            database.execute(insert()).await.unwrap();
+        }
+        assert_eq!(database.status().database.checkpoints_ahead, 0);
+    });
+}
