@@ -1,5 +1,6 @@
 //! WHO: the actors that own threads and connections. Beside `database/actor.rs` only these files speak actix.
 
+mod look;
 pub(crate) mod reader;
 pub(crate) mod shared;
 pub(crate) mod supervisor;
