@@ -148,13 +148,14 @@ fn owned(row: &Row<'_>, index: usize, value: ValueRef<'_>) -> Result<Value, Stat
         ValueRef::Integer(integer) => Value::Integer(integer),
         ValueRef::Real(real) => Value::Real(real),
         ValueRef::Blob(bytes) => Value::Blob(bytes.to_vec()),
-        ValueRef::Text(text) => match std::str::from_utf8(text) {
-            Ok(text) => Value::Text(text.to_owned()),
-            Err(_) => {
+        ValueRef::Text(text) => {
+            if let Ok(text) = std::str::from_utf8(text) {
+                Value::Text(text.to_owned())
+            } else {
                 let column = row.as_ref().column_name(index).unwrap_or_default();
                 let message = format!("the text in column {column:?} is not UTF-8; select it CAST AS BLOB");
                 return Err(StatementError::new(Kind::InvalidText, message));
             }
-        },
+        }
     })
 }
