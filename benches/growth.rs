@@ -20,7 +20,7 @@ mod load;
 #[allow(dead_code, reason = "shared with benches that need more of it")]
 mod support;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -161,7 +161,7 @@ impl Size {
         fill(&ours, rows);
         std::fs::copy(&ours, &plain).unwrap();
         let bytes = std::fs::metadata(&ours).unwrap().len();
-        println!("{rows} rows, {:.1} MiB, made in {:.0?}", bytes as f64 / 1048576.0, begun.elapsed());
+        println!("{rows} rows, {:.1} MiB, made in {:.0?}", bytes as f64 / 1_048_576.0, begun.elapsed());
         let conn = load::plain_connection(&plain, Synchronous::Full);
         // As the writer does it: when the log is long enough, after a COMMIT.
         conn.pragma_update(None, "wal_autocheckpoint", 0).unwrap();
@@ -190,13 +190,13 @@ impl Size {
         self.our_bytes.push(each(before, run.writes));
         self.our_rates.push(run.rate);
         self.batches.push(run.batch);
-        let batch = (run.batch.round() as usize).max(1);
+        let batch = load::whole(run.batch).max(1);
         let before = bytes_of_process();
         let rows = self.costs.rows;
         let rate = self.plain_loop(batch, time, lines);
         self.plain_rates.push(rate);
         self.plain_bytes.push(each(before, self.costs.rows - rows));
-        self.next += (run.writes + self.costs.rows - rows) as usize;
+        self.next += load::whole(run.writes + self.costs.rows - rows);
     }
 
     fn plain_loop(&mut self, batch: usize, time: Duration, lines: &[AddMessageLog]) -> f64 {
@@ -253,8 +253,10 @@ fn spread_out(lines: &[AddMessageLog], n: usize) -> AddMessageLog {
 }
 
 /// Rows in order of their keys, which are evenly spread; the indexes are made afterwards, from sorted rows.
-fn fill(path: &PathBuf, rows: usize) {
+fn fill(path: &Path, rows: usize) {
     let conn = Connection::open(path).unwrap();
+    // No journal at all: what goes wrong here is begun anew.
+    conn.execute_batch("PRAGMA journal_mode = DELETE; PRAGMA journal_mode = OFF").unwrap();
     conn.execute_batch("PRAGMA synchronous = OFF; PRAGMA cache_size = -1048576").unwrap();
     let indexes: Vec<(String, String)> = conn
         .prepare("SELECT name, sql FROM sqlite_schema WHERE tbl_name = 'message_logs' AND type = 'index' AND sql IS NOT NULL")
@@ -287,7 +289,7 @@ fn fill(path: &PathBuf, rows: usize) {
         conn.execute_batch(sql).unwrap();
     }
     conn.execute_batch("COMMIT").unwrap();
-    conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    conn.execute_batch("PRAGMA journal_mode = WAL").unwrap();
 }
 
 /// A count of the connection's, which begins anew.

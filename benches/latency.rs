@@ -248,7 +248,7 @@ async fn tickers(synchronous: Synchronous, length: Length, lines: &Lines, direct
                     }
                     1 => {
                         let run = load::insert_lines(&database, callers, length.part, lines).await;
-                        batch.0 = (run.batch.round() as usize).clamp(1, callers);
+                        batch.0 = load::whole(run.batch).clamp(1, callers);
                         batch.1 = Duration::from_secs_f64(run.batch / run.rate);
                         run.rate
                     }

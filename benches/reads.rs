@@ -254,7 +254,7 @@ fn plain(
 
 /// Writes in batches of the size ours had, and no more of them in a second.
 fn as_fast_as(ours: Run, conn: &Connection, lines: &[AddMessageLog], over: &AtomicBool) -> Run {
-    let batch = (ours.batch.round() as usize).max(1);
+    let batch = load::whole(ours.batch).max(1);
     let pause = Duration::from_secs_f64(batch as f64 / ours.rate);
     let due = Cell::new(Instant::now());
     let goes_on = || {

@@ -51,7 +51,12 @@ pub(crate) struct Run {
     pub(crate) batch: f64,
 }
 
-/// What one writer in its database, and others beside it, can be compared by.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts and sizes of batches")]
+pub(crate) fn whole(count: f64) -> usize {
+    count.round() as usize
+}
+
+/// How a COMMIT may be synced.
 pub(crate) const BOTH: [(&str, Synchronous); 2] =
     [("FULL", Synchronous::Full), ("NORMAL", Synchronous::Normal)];
 

@@ -30,7 +30,8 @@ struct Held {
 }
 
 impl Look {
-    /// To be called before each query, when it is known that it was asked.
+    /// To be called before each query, when it is known that it was asked. If there is no look to be had, the query runs by
+    /// itself, and says what is wrong. An error means that the connection is of no more use.
     pub(super) fn begin(&mut self, engine: &mut dyn ReadEngine, shared: &Shared) -> Result<(), ReadError> {
         if !std::mem::replace(&mut self.busy, true) {
             return Ok(());
@@ -45,7 +46,10 @@ impl Look {
         }
         self.held = None;
         engine.release()?;
-        self.held = Some(Held { commit: engine.hold()?, checkpoints, since: now });
+        match engine.hold() {
+            Ok(commit) => self.held = Some(Held { commit, checkpoints, since: now }),
+            Err(_) => engine.release()?,
+        }
         Ok(())
     }
 

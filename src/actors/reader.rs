@@ -86,9 +86,12 @@ impl ReaderActor {
                     }
                 }
                 Some(ticket) => {
-                    if ticket.held.is_none() {
-                        look.begin(engine, &self.shared).map_err(|error| error.to_string())?;
-                    }
+                    // What runs on another connection may take long, and has no use for a look of this one.
+                    let looked = match &ticket.held {
+                        None => look.begin(engine, &self.shared),
+                        Some(_) => look.end(engine),
+                    };
+                    looked.map_err(|error| error.to_string())?;
                     self.answer(engine, &mut spare)?;
                 }
             }
