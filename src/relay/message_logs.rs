@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use serde::{Deserialize, Serialize};
 
 use super::time::{NOW, normalize};
-use super::{Added, check_length};
+use super::{Added, added, check_length};
 use crate::error::{ReadError, WriteError};
 use crate::message::{Query, Read, Rows, Statement, Transaction, TransactionReceipt, Value, Write};
 use crate::params;
@@ -130,29 +130,22 @@ struct Texts {
     now: String,
 }
 
-impl Texts {
-    fn new(on_conflict: &str) -> Self {
-        let text = |created_at| {
-            format!(
-                "INSERT INTO message_logs (kook_message_id, kook_channel_id, content, message_type, sender_name,
-                     target_platform, target_channel, status, error_message, latency_ms, created_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, {created_at})
-                 ON CONFLICT (kook_message_id, target_platform, target_channel) DO {on_conflict}"
-            )
-        };
-        Self { given: text("?11"), now: text(NOW) }
-    }
-}
-
-/// Only a row that is inserted or updated is returned. So one that is there already gets a value that it has, in a column
-/// without an index; whether it was inserted, its rowid tells. One statement costs half of two with a savepoint around them.
-static ADD: LazyLock<Texts> = LazyLock::new(|| Texts::new("UPDATE SET latency_ms = latency_ms RETURNING id"));
-
-/// For who asks for no id.
-static ADD_UNNAMED: LazyLock<Texts> = LazyLock::new(|| Texts::new("NOTHING"));
+static INSERT: LazyLock<Texts> = LazyLock::new(|| {
+    let text = |created_at| {
+        format!(
+            "INSERT INTO message_logs (kook_message_id, kook_channel_id, content, message_type, sender_name,
+                 target_platform, target_channel, status, error_message, latency_ms, created_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, {created_at})
+             ON CONFLICT (kook_message_id, target_platform, target_channel) DO NOTHING"
+        )
+    };
+    Texts { given: text("?11"), now: text(NOW) }
+});
+const FIND: &str =
+    "SELECT id FROM message_logs WHERE kook_message_id = ?1 AND target_platform = ?2 AND target_channel = ?3";
 
 impl AddMessageLog {
-    fn into_statement(self, texts: &'static Texts) -> Result<Statement, WriteError> {
+    fn into_statement(self) -> Result<Statement, WriteError> {
         self.check().map_err(WriteError::InvalidMessage)?;
         let created_at = self.created_at.as_deref().map(|time| normalize("created_at", time)).transpose();
         let created_at = created_at.map_err(WriteError::InvalidMessage)?;
@@ -171,16 +164,17 @@ impl AddMessageLog {
         ]);
         let text = if let Some(created_at) = created_at {
             values.push(created_at.into());
-            &texts.given
+            &INSERT.given
         } else {
-            &texts.now
+            &INSERT.now
         };
         Ok(Statement::new(text.as_str()).params(values))
     }
 
-    /// As one of many: in the bulk lane, and answered with no more than whether it was inserted.
+    /// As one of many: in the bulk lane, and answered with no more than whether it was inserted. Without the second
+    /// statement there is no savepoint either, for which SQLite would copy every page that the first one changes.
     pub(super) fn into_import(self) -> Result<Transaction, WriteError> {
-        Ok(Transaction::new().then(self.into_statement(&ADD_UNNAMED)?).bulk())
+        Ok(Transaction::new().then(self.into_statement()?).bulk())
     }
 
     pub(super) fn was_inserted(committed: &TransactionReceipt) -> bool {
@@ -192,16 +186,12 @@ impl Write for AddMessageLog {
     type Reply = Added;
 
     fn into_transaction(self) -> Result<Transaction, WriteError> {
-        Ok(Transaction::new().then(self.into_statement(&ADD)?))
+        let find = params![&*self.kook_message_id, &*self.target_platform, &*self.target_channel];
+        Ok(Transaction::new().then(self.into_statement()?).then((FIND, find)))
     }
 
     fn reply(committed: TransactionReceipt) -> Added {
-        let result = committed.results.first();
-        let id = result.and_then(|result| result.first_row()?.values().first()?.as_i64());
-        Added {
-            id: id.unwrap_or_default(),
-            inserted: result.is_some_and(|result| result.last_insert_rowid.is_some()),
-        }
+        added(&committed)
     }
 }
 
