@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use actix_sqlite::relay::AddMessageLog;
-use actix_sqlite::rusqlite::{self, Connection};
+use actix_sqlite::rusqlite::{self, Connection, Statement};
 use actix_sqlite::settings::Synchronous;
 use actix_sqlite::{Database, Linger, Params, Settings, WriteError, params};
 
@@ -16,6 +16,30 @@ pub(crate) const TABLE: &str = "CREATE TABLE IF NOT EXISTS chat (
     platform TEXT NOT NULL, latency_ms INTEGER
 ) STRICT";
 pub(crate) const INSERT: &str = "INSERT INTO chat (message, channel, sender, content, platform, latency_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+
+/// The text with which the library adds a message log, without an id in return.
+pub(crate) const INSERT_MESSAGE_LOG: &str =
+    "INSERT INTO message_logs (kook_message_id, kook_channel_id, content, message_type,
+    sender_name, target_platform, target_channel, status, error_message, latency_ms, created_at)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
+    ON CONFLICT (kook_message_id, target_platform, target_channel) DO NOTHING";
+
+pub(crate) fn insert_message(insert: &mut Statement<'_>, message: &AddMessageLog) {
+    insert
+        .execute((
+            &message.kook_message_id,
+            &message.kook_channel_id,
+            &message.content,
+            &message.message_type,
+            &message.sender_name,
+            &message.target_platform,
+            &message.target_channel,
+            &message.status,
+            &message.error_message,
+            message.latency_ms,
+        ))
+        .unwrap();
+}
 
 pub(crate) type Lines = Rc<Vec<AddMessageLog>>;
 
@@ -27,7 +51,12 @@ pub(crate) struct Run {
     pub(crate) batch: f64,
 }
 
-/// What one writer in its database, and others beside it, can be compared by.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts and sizes of batches")]
+pub(crate) fn whole(count: f64) -> usize {
+    count.round() as usize
+}
+
+/// How a COMMIT may be synced.
 pub(crate) const BOTH: [(&str, Synchronous); 2] =
     [("FULL", Synchronous::Full), ("NORMAL", Synchronous::Normal)];
 

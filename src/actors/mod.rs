@@ -1,5 +1,6 @@
 //! WHO: the actors that own threads and connections. Beside `database/actor.rs` only these files speak actix.
 
+mod look;
 mod open_batch;
 pub(crate) mod reader;
 pub(crate) mod shared;

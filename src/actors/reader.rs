@@ -10,6 +10,7 @@ use actix::{Actor, ActorContext, Addr, Handler, MessageResult, SyncArbiter, Sync
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
+use super::look::Look;
 use super::shared::Shared;
 use super::ticket::{Chunk, Held, ReadReply, ReadTicket};
 use super::{Exit, Serve};
@@ -66,15 +67,35 @@ impl ReaderActor {
         };
         // Nobody listens any more only if the supervisor is gone, and then the queue is closed too.
         let _ = serve.ready.send(());
-        let mut spare = None;
-        while self.shared.reads.wait(ONE, None) != Woken::Finished {
-            // Another reader may have been quicker.
+        match self.serve(engine.as_mut()) {
+            Ok(()) => Exit::Drained,
+            Err(failure) => Exit::Failed(failure),
+        }
+    }
+
+    fn serve(&mut self, engine: &mut dyn ReadEngine) -> Result<(), String> {
+        let (mut spare, mut look) = (None, Look::default());
+        loop {
             self.in_hand = self.shared.reads.pop();
-            if let Err(failure) = self.answer(engine.as_mut(), &mut spare) {
-                return Exit::Failed(failure);
+            match &self.in_hand {
+                None => {
+                    look.end(engine).map_err(|error| error.to_string())?;
+                    // Another reader may be quicker to take what it wakes for.
+                    if self.shared.reads.wait(ONE, None) == Woken::Finished {
+                        return Ok(());
+                    }
+                }
+                Some(ticket) => {
+                    // What runs on another connection may take long, and has no use for a look of this one.
+                    let looked = match &ticket.held {
+                        None => look.begin(engine, &self.shared),
+                        Some(_) => look.end(engine),
+                    };
+                    looked.map_err(|error| error.to_string())?;
+                    self.answer(engine, &mut spare)?;
+                }
             }
         }
-        Exit::Drained
     }
 
     /// Runs the query in hand. An error means that the connection is of no more use.

@@ -111,8 +111,8 @@ pub(crate) trait RowSink {
     fn typed_columns(&mut self, columns: Vec<Column>);
     /// How many bytes the next row may have.
     fn room(&self) -> usize;
-    /// The next row has so many bytes (more than there is room for, if it does not matter how many); it is copied only if
-    /// this is no error.
+    /// The next row has so many bytes; more than there is room for, if it does not matter how many, and then this is an
+    /// error.
     fn make_room(&mut self, bytes: usize) -> Result<(), StatementError>;
     /// An error means that nobody wants the rest.
     fn row(&mut self, row: Vec<Value>) -> Result<(), StatementError>;

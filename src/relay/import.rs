@@ -5,18 +5,18 @@
 //! commits them in groups, and lets the writes of others go before.
 
 use std::collections::VecDeque;
-use std::future::Future;
-use std::pin::Pin;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AddMessageLog, Added};
+use super::AddMessageLog;
+use crate::Database;
+use crate::database::PendingWrite;
 use crate::error::WriteError;
 use crate::policy::Overflow;
-use crate::{Database, Transaction, Write};
 
-/// Writes under way at once, and their bytes: so much of a file is in memory.
-const WINDOW: usize = 512;
+/// Writes under way at once, and their bytes: so much of a file is in memory. Half of them make a batch, while the lines
+/// of the next one are read.
+const WINDOW: usize = 1024;
 const WINDOW_BYTES: usize = 8 << 20;
 
 /// Rejected lines that are named; further ones are only counted, so that a file of nonsense takes no memory.
@@ -52,7 +52,7 @@ pub struct RejectedLine {
 struct UnderWay {
     line: u64,
     bytes: usize,
-    added: Pin<Box<dyn Future<Output = Result<Added, WriteError>> + Send>>,
+    write: PendingWrite,
 }
 
 /// An import under way.
@@ -173,13 +173,12 @@ impl Import {
         {
             self.settle_one().await?;
         }
-        let write = message.into_transaction().map(Transaction::bulk);
         // A full queue is no reason to reject a line: it waits for its turn.
+        let write = message.into_import();
         match write.and_then(|write| self.database.submit_with(write, Overflow::Wait)) {
-            Ok(pending) => {
-                let added = async move { pending.outcome().await.map(AddMessageLog::reply) };
+            Ok(write) => {
                 self.bytes_under_way += bytes;
-                self.under_way.push_back(UnderWay { line: self.line, bytes, added: Box::pin(added) });
+                self.under_way.push_back(UnderWay { line: self.line, bytes, write });
             }
             Err(error) => self.reject(self.line, error.code(), error.to_string()),
         }
@@ -187,12 +186,12 @@ impl Import {
     }
 
     async fn settle_one(&mut self) -> Result<(), WriteError> {
-        let Some(UnderWay { line, bytes, added }) = self.under_way.pop_front() else { return Ok(()) };
-        let added = added.await;
+        let Some(UnderWay { line, bytes, write }) = self.under_way.pop_front() else { return Ok(()) };
+        let outcome = write.outcome().await;
         self.bytes_under_way -= bytes;
-        match added {
-            Ok(Added { inserted: true, .. }) => self.report.inserted += 1,
-            Ok(Added { inserted: false, .. }) => self.report.duplicates += 1,
+        match outcome {
+            Ok(committed) if AddMessageLog::was_inserted(&committed) => self.report.inserted += 1,
+            Ok(_) => self.report.duplicates += 1,
             // Not the line's fault: the next one would fare no better.
             Err(error) if error.is_retryable() || error.outcome() == crate::Outcome::Unknown => {
                 return Err(error);

@@ -1,13 +1,14 @@
 //! Message logs: what the relay forwarded where, and how that went.
 
 use std::fmt::Write as _;
+use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 
 use super::time::{NOW, normalize};
 use super::{Added, added, check_length};
 use crate::error::{ReadError, WriteError};
-use crate::message::{Query, Read, Rows, Transaction, TransactionReceipt, Value, Write};
+use crate::message::{Query, Read, Rows, Statement, Transaction, TransactionReceipt, Value, Write};
 use crate::params;
 
 const MAX_NAME: usize = 255;
@@ -123,23 +124,33 @@ impl AddMessageLog {
     }
 }
 
-const INSERT: &str =
-    "INSERT INTO message_logs (kook_message_id, kook_channel_id, content, message_type, sender_name,
-         target_platform, target_channel, status, error_message, latency_ms, created_at)
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ";
-const ONCE: &str = ") ON CONFLICT (kook_message_id, target_platform, target_channel) DO NOTHING";
+/// The same insert, with the time that the message brings along or with the time when it is written.
+struct Texts {
+    given: String,
+    now: String,
+}
+
+static INSERT: LazyLock<Texts> = LazyLock::new(|| {
+    let text = |created_at| {
+        format!(
+            "INSERT INTO message_logs (kook_message_id, kook_channel_id, content, message_type, sender_name,
+                 target_platform, target_channel, status, error_message, latency_ms, created_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, {created_at})
+             ON CONFLICT (kook_message_id, target_platform, target_channel) DO NOTHING"
+        )
+    };
+    Texts { given: text("?11"), now: text(NOW) }
+});
 const FIND: &str =
     "SELECT id FROM message_logs WHERE kook_message_id = ?1 AND target_platform = ?2 AND target_channel = ?3";
 
-impl Write for AddMessageLog {
-    type Reply = Added;
-
-    fn into_transaction(self) -> Result<Transaction, WriteError> {
+impl AddMessageLog {
+    fn into_statement(self) -> Result<Statement, WriteError> {
         self.check().map_err(WriteError::InvalidMessage)?;
         let created_at = self.created_at.as_deref().map(|time| normalize("created_at", time)).transpose();
         let created_at = created_at.map_err(WriteError::InvalidMessage)?;
-        let find = params![&*self.kook_message_id, &*self.target_platform, &*self.target_channel];
-        let mut values: Vec<Value> = vec![
+        let mut values: Vec<Value> = Vec::with_capacity(11);
+        values.extend([
             self.kook_message_id.into(),
             self.kook_channel_id.into(),
             self.content.into(),
@@ -150,14 +161,33 @@ impl Write for AddMessageLog {
             self.status.into(),
             self.error_message.into(),
             self.latency_ms.into(),
-        ];
-        let insert = if let Some(created_at) = created_at {
+        ]);
+        let text = if let Some(created_at) = created_at {
             values.push(created_at.into());
-            format!("{INSERT}?11{ONCE}")
+            &INSERT.given
         } else {
-            format!("{INSERT}{NOW}{ONCE}")
+            &INSERT.now
         };
-        Ok(Transaction::new().then((insert, values)).then((FIND, find)))
+        Ok(Statement::new(text.as_str()).params(values))
+    }
+
+    /// As one of many: in the bulk lane, and answered with no more than whether it was inserted. Without the second
+    /// statement there is no savepoint either, for which SQLite would copy every page that the first one changes.
+    pub(super) fn into_import(self) -> Result<Transaction, WriteError> {
+        Ok(Transaction::new().then(self.into_statement()?).bulk())
+    }
+
+    pub(super) fn was_inserted(committed: &TransactionReceipt) -> bool {
+        committed.results.first().is_some_and(|result| result.rows_affected > 0)
+    }
+}
+
+impl Write for AddMessageLog {
+    type Reply = Added;
+
+    fn into_transaction(self) -> Result<Transaction, WriteError> {
+        let find = params![&*self.kook_message_id, &*self.target_platform, &*self.target_channel];
+        Ok(Transaction::new().then(self.into_statement()?).then((FIND, find)))
     }
 
     fn reply(committed: TransactionReceipt) -> Added {

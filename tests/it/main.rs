@@ -14,6 +14,7 @@ mod layers;
 mod leases;
 mod lifecycle;
 mod logic;
+mod looks;
 mod order;
 mod poison;
 mod reads;

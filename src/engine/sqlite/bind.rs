@@ -76,11 +76,7 @@ pub(super) fn refuse_empty(prepared: &Prepared<'_>) -> Result<(), StatementError
 pub(super) fn row_size(row: &Row<'_>, columns: usize, most: usize) -> Result<usize, StatementError> {
     let mut size = 0_usize;
     for index in 0..columns {
-        size += match row.get_ref(index).map_err(|error| statement_error(&error))? {
-            ValueRef::Null => 1,
-            ValueRef::Integer(_) | ValueRef::Real(_) => 8,
-            ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes.len(),
-        };
+        size += value_size(row.get_ref(index).map_err(|error| statement_error(&error))?);
         if size > most {
             break;
         }
@@ -112,23 +108,54 @@ pub(super) fn describe(prepared: &Prepared<'_>) -> Description {
 }
 
 pub(super) fn row_values(row: &Row<'_>, columns: &[String]) -> Result<Vec<Value>, StatementError> {
-    let mut values = Vec::with_capacity(columns.len());
-    for (index, column) in columns.iter().enumerate() {
-        values.push(match row.get_ref(index).map_err(|error| statement_error(&error))? {
-            ValueRef::Null => Value::Null,
-            ValueRef::Integer(integer) => Value::Integer(integer),
-            ValueRef::Real(real) => Value::Real(real),
-            ValueRef::Blob(bytes) => Value::Blob(bytes.to_vec()),
-            ValueRef::Text(text) => {
-                if let Ok(text) = std::str::from_utf8(text) {
-                    Value::Text(text.to_owned())
-                } else {
-                    let message =
-                        format!("the text in column {column:?} is not UTF-8; select it CAST AS BLOB");
-                    return Err(StatementError::new(Kind::InvalidText, message));
-                }
-            }
-        });
+    (0..columns.len())
+        .map(|index| owned(row, index, row.get_ref(index).map_err(|error| statement_error(&error))?))
+        .collect()
+}
+
+/// The values of a row and what they occupy, if that is no more than `most`; each is looked at once.
+pub(super) fn row_within(row: &Row<'_>, columns: usize, most: usize) -> Result<SizedRow, StatementError> {
+    let mut size = 0_usize;
+    let mut values = Vec::with_capacity(columns);
+    for index in 0..columns {
+        let value = row.get_ref(index).map_err(|error| statement_error(&error))?;
+        size += value_size(value);
+        if size > most {
+            return Ok(SizedRow { size, values: None });
+        }
+        values.push(owned(row, index, value)?);
     }
-    Ok(values)
+    Ok(SizedRow { size, values: Some(values) })
+}
+
+/// A row that was measured, and copied unless it is too large.
+pub(super) struct SizedRow {
+    pub(super) size: usize,
+    pub(super) values: Option<Vec<Value>>,
+}
+
+fn value_size(value: ValueRef<'_>) -> usize {
+    match value {
+        ValueRef::Null => 1,
+        ValueRef::Integer(_) | ValueRef::Real(_) => 8,
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes.len(),
+    }
+}
+
+fn owned(row: &Row<'_>, index: usize, value: ValueRef<'_>) -> Result<Value, StatementError> {
+    Ok(match value {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(integer) => Value::Integer(integer),
+        ValueRef::Real(real) => Value::Real(real),
+        ValueRef::Blob(bytes) => Value::Blob(bytes.to_vec()),
+        ValueRef::Text(text) => {
+            if let Ok(text) = std::str::from_utf8(text) {
+                Value::Text(text.to_owned())
+            } else {
+                let column = row.as_ref().column_name(index).unwrap_or_default();
+                let message = format!("the text in column {column:?} is not UTF-8; select it CAST AS BLOB");
+                return Err(StatementError::new(Kind::InvalidText, message));
+            }
+        }
+    })
 }

@@ -184,19 +184,23 @@ impl SqliteReader {
         rowid::set(&self.conn, request.session.unwrap_or(0));
         let _limit = self.deadline.set_for(until);
         // Known for certain only after the first step: if the schema has changed, SQLite prepares again in it.
-        let mut columns: Option<Vec<String>> = None;
+        let mut columns: Option<usize> = None;
         let mut found = prepared.raw_query();
         while let Some(row) = found.next().map_err(explain)? {
-            let columns = columns.get_or_insert_with(|| {
+            let columns = *columns.get_or_insert_with(|| {
                 let names = bind::column_names(row.as_ref());
                 if request.session.is_some() {
                     sink.typed_columns(bind::columns(row.as_ref()));
                 }
-                sink.columns(names.clone());
-                names
+                let count = names.len();
+                sink.columns(names);
+                count
             });
-            sink.make_room(bind::row_size(row, columns.len(), sink.room())?)?;
-            sink.row(bind::row_values(row, columns)?)?;
+            let bind::SizedRow { size, values } = bind::row_within(row, columns, sink.room())?;
+            sink.make_room(size)?;
+            if let Some(values) = values {
+                sink.row(values)?;
+            }
             self.deadline.check_age()?;
             if request.extent == Extent::First {
                 break;

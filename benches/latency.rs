@@ -1,0 +1,340 @@
+//! How long a write takes to be acknowledged when it does not wait for the one before, and how late an event loop comes to
+//! its other work while writes run at full speed.
+//!
+//! 1. An open loop: writes are due on a schedule, whether or not those before are answered, and the time of each counts from
+//!    when it was due. At `BENCH_RATE` (100) a second, beside a plain thread that commits one row at a time on the same
+//!    schedule (a disk that rests between commits is slower than one that is kept busy): what a COMMIT costs. And at half of
+//!    the capacity, which is measured before, with 256 callers. Each with `linger = "auto"` and with `"0ms"`.
+//! 2. A ticker of 1 ms on the callers' event loop, with 64, 256 and 1024 callers that write without a pause; beside it the
+//!    same with a loop that is idle, and with callers who make the same messages and hand them to another thread that
+//!    answers them in groups at the same rate, without any database: so late the loop is for the callers' own work and for
+//!    the machine's. The loop's timer is no finer than a millisecond, so the ticker is late by about one in any case; a
+//!    ping from a thread of its own, every millisecond, is answered without a timer, and shows the loop alone.
+//!
+//! `cargo bench --bench latency`; `BENCH_ROUNDS` (3), `BENCH_SECONDS` (5, for each part), `BENCH_RATE`, `BENCH_ONLY` (`open`
+//! or `ticker`), `BENCH_DIR`, `ACTIX_SQLITE_CHAT`.
+#![allow(clippy::unwrap_used, reason = "a bench says what is wrong by failing")]
+#![allow(clippy::cast_precision_loss, reason = "counts of a few seconds are far below 2^52")]
+
+#[allow(dead_code, reason = "shared with benches that need more of it")]
+#[path = "support/load.rs"]
+mod load;
+#[allow(dead_code, reason = "shared with benches that need more of it")]
+mod support;
+
+use std::cell::{Cell, RefCell};
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use actix_sqlite::relay::AddMessageLog;
+use actix_sqlite::settings::Synchronous;
+use actix_sqlite::{Database, Linger, Params};
+use hdrhistogram::Histogram;
+use load::{INSERT, Lines, Run};
+use support::{Length, Spread};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::oneshot;
+
+type Times = Rc<RefCell<Histogram<u64>>>;
+
+fn main() {
+    let length = Length::from_environment(3, 5.0);
+    let lines = support::chat_lines();
+    let directory = support::scratch_directory().unwrap();
+    let only = support::variable("BENCH_ONLY", String::new());
+    println!("{} rounds of {:?}; times in us, of all rounds together", length.rounds, length.part);
+    actix_rt::System::new().block_on(async {
+        for (name, synchronous) in load::BOTH {
+            if "open".contains(&only) {
+                println!("\nopen loop, synchronous={name}");
+                open_loops(synchronous, length, &lines, directory.path()).await;
+            }
+            if "ticker".contains(&only) {
+                println!("\nhow late a ticker of 1 ms is on the callers' event loop, synchronous={name}");
+                tickers(synchronous, length, &lines, directory.path()).await;
+            }
+        }
+    });
+}
+
+fn times() -> Times {
+    Rc::new(RefCell::new(Histogram::new_with_bounds(1, 60_000_000, 3).unwrap()))
+}
+
+fn record(times: &RefCell<Histogram<u64>>, time: Duration) {
+    times.borrow_mut().saturating_record(u64::try_from(time.as_micros()).unwrap());
+}
+
+/// Half, 99 of 100, 999 of 1000, and the longest.
+fn shown(times: &Times) -> String {
+    let times = times.borrow();
+    let at = |quantile| times.value_at_quantile(quantile);
+    format!("{} | {} | {} | {}", at(0.5), at(0.99), at(0.999), times.max())
+}
+
+/// One way to write at a rate, with all its rounds.
+struct Way {
+    name: &'static str,
+    database: Database,
+    times: Times,
+    /// Of each round, for the ratio within it.
+    p99s: Vec<f64>,
+    batches: Vec<f64>,
+}
+
+async fn open_loops(synchronous: Synchronous, length: Length, lines: &Lines, directory: &Path) {
+    let plain = load::plain_connection(&directory.join(format!("plain-{synchronous:?}.db")), synchronous);
+    let mut ways = Vec::new();
+    for (name, linger) in [("auto", Linger::Auto), ("0ms", Linger::Fixed(Duration::ZERO))] {
+        let path = directory.join(format!("{name}-{synchronous:?}.db"));
+        let database = load::open(path, synchronous, linger).await;
+        ways.push(Way { name, database, times: times(), p99s: Vec::new(), batches: Vec::new() });
+    }
+    println!(
+        "| writes/s | linger | p50 | p99 | p99.9 | max | p99 of the rounds | p99 / a COMMIT's p50 | p99 / its p99 | writes a batch |"
+    );
+    println!("|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|");
+    let rate: f64 = support::variable("BENCH_RATE", 100.0);
+    let commits = times();
+    let mut half_rates = Vec::new();
+    for half in [false, true] {
+        let (mut to_median, mut to_p99) = (vec![Vec::new(); ways.len()], vec![Vec::new(); ways.len()]);
+        for round in 0..length.rounds {
+            let rate = if half {
+                let run = load::insert_lines(&ways[0].database, 256, length.part / 3, lines).await;
+                half_rates.push(run.rate / 2.0);
+                run.rate / 2.0
+            } else {
+                rate
+            };
+            let commit = (!half).then(|| {
+                let commit = paced_commits(&plain, rate, length.part, lines);
+                commits.borrow_mut().add(&commit).unwrap();
+                commit
+            });
+            // Each begins every other round.
+            let count = ways.len();
+            for place in (0..count).map(|place| (place + round) % count) {
+                let way = &mut ways[place];
+                let (times, run) = open_loop(&way.database, rate, length.part, lines).await;
+                let p99 = times.borrow().value_at_quantile(0.99) as f64;
+                way.times.borrow_mut().add(&*times.borrow()).unwrap();
+                way.p99s.push(p99);
+                way.batches.push(run.batch);
+                if let Some(commit) = &commit {
+                    to_median[place].push(p99 / commit.value_at_quantile(0.5).max(1) as f64);
+                    to_p99[place].push(p99 / commit.value_at_quantile(0.99).max(1) as f64);
+                }
+            }
+        }
+        if !half {
+            println!("| {rate:.0} | a plain thread, autocommit | {} | | | | 1 |", shown(&commits));
+        }
+        for (place, way) in ways.iter_mut().enumerate() {
+            let ratios = [&to_median, &to_p99].map(|all| Spread::of(all[place].iter().copied()));
+            let ratios = if half { "- | -".into() } else { format!("{:.2} | {:.2}", ratios[0], ratios[1]) };
+            let rate = if half { Spread::of(half_rates.iter().copied()).median } else { rate };
+            let [p99s, batches] =
+                [&mut way.p99s, &mut way.batches].map(|all| Spread::of(std::mem::take(all)));
+            println!(
+                "| {rate:.0} | {} | {} | {p99s:.0} | {ratios} | {:.1} |",
+                way.name,
+                shown(&way.times),
+                batches.median
+            );
+            way.times = times();
+        }
+    }
+    for way in ways {
+        way.database.shutdown().await;
+    }
+}
+
+/// What an INSERT with its COMMIT costs a thread that does nothing else, and rests in between.
+fn paced_commits(
+    conn: &actix_sqlite::rusqlite::Connection,
+    rate: f64,
+    time: Duration,
+    lines: &[AddMessageLog],
+) -> Histogram<u64> {
+    let mut histogram = Histogram::new_with_bounds(1, 60_000_000, 3).unwrap();
+    let mut insert = conn.prepare(INSERT).unwrap();
+    let begun = Instant::now();
+    let mut due = begun;
+    let mut number = 0_u32;
+    while due < begun + time {
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        let line = &lines[number as usize % lines.len()];
+        // From when it begins: a thread that wakes up late is no part of a COMMIT.
+        let woken = Instant::now();
+        insert
+            .execute((
+                &line.kook_message_id,
+                &line.kook_channel_id,
+                &line.sender_name,
+                &line.content,
+                &line.target_platform,
+                line.latency_ms,
+            ))
+            .unwrap();
+        histogram.saturating_record(u64::try_from(woken.elapsed().as_micros()).unwrap());
+        number += 1;
+        due = begun + Duration::from_secs_f64(f64::from(number) / rate);
+    }
+    histogram
+}
+
+/// Tells what is due, when it is due, by its number and its time. From a thread of its own: the event loop's timer is no
+/// finer than a millisecond.
+fn schedule(begun: Instant, rate: f64, time: Duration) -> UnboundedReceiver<(usize, Instant)> {
+    let (sender, schedule) = unbounded_channel();
+    std::thread::spawn(move || {
+        let dues = (0_u32..).map(|number| begun + Duration::from_secs_f64(f64::from(number) / rate));
+        for (number, due) in dues.take_while(|due| *due < begun + time).enumerate() {
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            if sender.send((number, due)).is_err() {
+                return;
+            }
+        }
+    });
+    schedule
+}
+
+async fn open_loop(database: &Database, rate: f64, time: Duration, lines: &Lines) -> (Times, Run) {
+    let (times, before) = (times(), database.status().writer);
+    let begun = Instant::now();
+    let mut schedule = schedule(begun, rate, time);
+    let mut under_way = Vec::new();
+    while let Some((number, due)) = schedule.recv().await {
+        let values = load::values(&lines[number % lines.len()]);
+        let (database, times) = (database.clone(), Rc::clone(&times));
+        under_way.push(actix_rt::spawn(async move {
+            database.execute((INSERT, values)).await.unwrap();
+            record(&times, due.elapsed());
+        }));
+    }
+    for write in under_way {
+        write.await.unwrap();
+    }
+    let (seconds, after) = (begun.elapsed().as_secs_f64(), database.status().writer);
+    let (writes, commits) = (after.committed - before.committed, after.commits - before.commits);
+    let batch = writes as f64 / commits.max(1) as f64;
+    (times, Run { writes: writes as f64, rate: writes as f64 / seconds, batch })
+}
+
+async fn tickers(synchronous: Synchronous, length: Length, lines: &Lines, directory: &Path) {
+    println!(
+        "| callers | what they do | p50 | p99 | p99.9 | max | p99.9 of the rounds | ping: p50 | p99 | p99.9 | max | writes/s |"
+    );
+    println!("|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
+    for callers in [64, 256, 1024] {
+        let path = directory.join(format!("ticker-{callers}-{synchronous:?}.db"));
+        let database = load::open(path, synchronous, Linger::Auto).await;
+        let rows = ["nothing", "write", "the same without a database"];
+        let mut all = rows.map(|_| (times(), times(), Vec::new(), Vec::new()));
+        load::insert_lines(&database, callers, length.part / 5, lines).await;
+        for _ in 0..length.rounds {
+            let mut batch = (1, Duration::ZERO);
+            for (row, (total, pings, p999s, rates)) in all.iter_mut().enumerate() {
+                let late = times();
+                let ticker = actix_rt::spawn(tick(Rc::clone(&late)));
+                let pinged = actix_rt::spawn(answer_pings(Rc::clone(pings), length.part));
+                let rate = match row {
+                    0 => {
+                        actix_rt::time::sleep(length.part).await;
+                        0.0
+                    }
+                    1 => {
+                        let run = load::insert_lines(&database, callers, length.part, lines).await;
+                        batch.0 = load::whole(run.batch).clamp(1, callers);
+                        batch.1 = Duration::from_secs_f64(run.batch / run.rate);
+                        run.rate
+                    }
+                    _ => without_a_database(callers, batch, length.part, lines).await,
+                };
+                ticker.abort();
+                pinged.await.unwrap();
+                p999s.push(late.borrow().value_at_quantile(0.999) as f64);
+                rates.push(rate);
+                total.borrow_mut().add(&*late.borrow()).unwrap();
+            }
+        }
+        for (what, (total, pings, p999s, rates)) in rows.iter().zip(all) {
+            let (p999s, rate) = (Spread::of(p999s), Spread::of(rates).median);
+            println!(
+                "| {callers} | {what} | {} | {p999s:.0} | {} | {rate:.0} |",
+                shown(&total),
+                shown(&pings)
+            );
+        }
+        database.shutdown().await;
+    }
+}
+
+async fn tick(late: Times) {
+    loop {
+        let due = Instant::now() + Duration::from_millis(1);
+        actix_rt::time::sleep_until(due.into()).await;
+        record(&late, due.elapsed());
+    }
+}
+
+/// Another thread says every millisecond what time it is.
+async fn answer_pings(late: Times, time: Duration) {
+    let mut pings = schedule(Instant::now(), 1000.0, time);
+    while let Some((_, sent)) = pings.recv().await {
+        record(&late, sent.elapsed());
+    }
+}
+
+/// The control: callers make their messages and wait for an answer to each. A thread takes them, and answers as many at
+/// once as a batch had, as often as there was a batch.
+async fn without_a_database(
+    callers: usize,
+    (batch, pause): (usize, Duration),
+    time: Duration,
+    lines: &Lines,
+) -> f64 {
+    let (sender, taken) = mpsc::channel::<(Params, oneshot::Sender<Params>)>();
+    let answering = std::thread::spawn(move || {
+        let mut due = Instant::now();
+        let mut hand = Vec::new();
+        while let Ok(first) = taken.recv() {
+            hand.push(first);
+            while hand.len() < batch
+                && let Ok(next) = taken.recv_timeout(Duration::from_millis(1))
+            {
+                hand.push(next);
+            }
+            due = (due + pause).max(Instant::now());
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            // The message goes back, to be freed where it was made, as a write's does.
+            for (message, answer) in hand.drain(..) {
+                let _ = answer.send(message);
+            }
+        }
+    });
+    let (begun, done) = (Instant::now(), Rc::new(Cell::new(0_u32)));
+    let tasks: Vec<_> = (0..callers)
+        .map(|_| {
+            let (sender, lines, done) = (sender.clone(), Rc::clone(lines), Rc::clone(&done));
+            actix_rt::spawn(async move {
+                while begun.elapsed() < time {
+                    let number = done.replace(done.get() + 1) as usize;
+                    let (answer, answered) = oneshot::channel();
+                    sender.send((load::values(&lines[number % lines.len()]), answer)).unwrap();
+                    drop(answered.await);
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let rate = f64::from(done.get()) / begun.elapsed().as_secs_f64();
+    drop(sender);
+    answering.join().unwrap();
+    rate
+}
