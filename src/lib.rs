@@ -6,8 +6,9 @@
 //! # The way of a write
 //!
 //! [`Database::execute`] (or [`DatabaseActor`], the same door as an address) puts the write into the bounded queue of
-//! `queue.rs`; `actors/writer.rs` collects a batch as `policy/batch.rs` decides; `engine/sqlite/commit.rs` runs it as one
-//! transaction, each write succeeding or failing alone; each caller gets its own [`Receipt`].
+//! `queue.rs`; for `actors/writer.rs`, `engine/sqlite/commit.rs` runs what is there as one transaction, each write succeeding
+//! or failing alone, and meanwhile `actors/open_batch.rs` brings what else comes, as long as `policy/batch.rs` says so; after
+//! the COMMIT each caller gets its own [`Receipt`].
 //!
 //! # What always holds
 //!

@@ -1,5 +1,5 @@
 //! `WriterActor`: the only one that writes. It lives on a thread of its own and wakes when there is a write in the
-//! queue; it collects a batch, has the engine commit it, and answers each caller. Its one message is `Collect`, and the
+//! queue; it has the engine commit a batch (`open_batch.rs`), and answers each caller. Its one message is `Collect`, and the
 //! handler runs until the queue is closed or something fails.
 //!
 //! Whatever ends the run, nothing it held is lost: what the engine settled is answered, a COMMIT in doubt is left for

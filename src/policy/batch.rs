@@ -1,13 +1,14 @@
 //! When a batch is committed: bounded by writes, bytes and time, whichever comes first.
 //!
+//! A batch runs while it is filled, so a write that comes while another one runs costs nothing to wait for. The question is
+//! only what to do when all have run and nothing more is here.
+//!
 //! `Linger::Auto` follows what RabbitMQ's `gen_batch_server` found (a batch is what waits when the last one is done)
 //! and adds one thing: callers who were answered together tend to come back together, so while fewer are here than
 //! last time it waits for them, and then one COMMIT does for all. Without the wait they fall into two groups that take
-//! turns, with a COMMIT for each; but one group comes back while the other one is written, and in a wait the writer is
-//! idle. So a wait pays only if it costs less than the COMMIT it saves: with few callers or slow disks it does, with a
-//! thousand callers and fast disks it does not. Hence no batch waits where the statements of the last one took longer than
-//! its COMMIT, a wait ends after half the cost of a COMMIT, and a few in a row that ended in vain are followed by a pause
-//! of many batches, in which none waits.
+//! turns, with a COMMIT for each. While it waits the writer is idle, so a wait pays only if it costs less than the COMMIT it
+//! saves: it ends after half of that, and a few in a row that ended in vain are followed by a pause of many batches, in
+//! which none waits.
 
 use std::time::{Duration, Instant};
 

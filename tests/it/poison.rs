@@ -147,6 +147,14 @@ fn poisons() -> Vec<Poison> {
             "INSERT INTO child (parent) VALUES (7)",
             GOOD,
         ]),
+        transaction("a write whose look at it fails", "invalid_sql", "statement 2", &[
+            GOOD,
+            "SELECT abs(-9223372036854775808)",
+        ]),
+        transaction("a write whose look at it shows too much", "result_too_large", "statement 2", &[
+            GOOD,
+            "SELECT value FROM json_each('[1, 2, 3, 4, 5, 6]')",
+        ]),
         transaction("a transaction that takes too long", "statement_timeout", "statement 2", &[GOOD, ENDLESS]),
         transaction("a transaction that would commit", "forbidden_sql", "statement 2", &[GOOD, "COMMIT"]),
     ]

@@ -13,8 +13,13 @@ use rusqlite::Connection;
 use super::wal;
 use crate::stats::{self, Stats};
 
+type Open = dyn Fn() -> rusqlite::Result<Connection> + Send + Sync;
+
 pub(super) struct Ahead {
+    open: Arc<Open>,
+    stats: Arc<Stats>,
     desk: Arc<Desk>,
+    /// Started by the first order: most files never need it.
     thread: Option<JoinHandle<()>>,
 }
 
@@ -30,7 +35,7 @@ enum Order {
     #[default]
     None,
     Checkpoint,
-    /// To be left for good.
+    /// There is nobody there any more, or is to be.
     End,
 }
 
@@ -52,22 +57,29 @@ impl Desk {
 }
 
 impl Ahead {
-    /// Nothing is opened before the first order.
-    pub(super) fn start(
-        open: impl Fn() -> rusqlite::Result<Connection> + Send + 'static,
+    /// Nothing is started or opened before the first order.
+    pub(super) fn new(
+        open: impl Fn() -> rusqlite::Result<Connection> + Send + Sync + 'static,
         stats: Arc<Stats>,
-    ) -> std::io::Result<Self> {
-        let desk = Arc::<Desk>::default();
-        let thread = std::thread::Builder::new().name("actix-sqlite-checkpoint".into()).spawn({
-            let desk = Arc::clone(&desk);
-            move || serve(&desk, &open, &stats)
-        })?;
-        Ok(Self { desk, thread: Some(thread) })
+    ) -> Self {
+        Self { open: Arc::new(open), stats, desk: Arc::default(), thread: None }
     }
 
-    /// Asks for a checkpoint, unless one is on its way.
-    pub(super) fn begin(&self) {
-        self.desk.set(Order::Checkpoint);
+    /// Asks for a checkpoint, unless one is on its way. Whether there is anybody to ask.
+    pub(super) fn begin(&mut self) -> bool {
+        if self.thread.is_none() {
+            let thread = std::thread::Builder::new().name("actix-sqlite-checkpoint".into());
+            let (open, stats) = (Arc::clone(&self.open), Arc::clone(&self.stats));
+            let desk = Arc::clone(&self.desk);
+            self.thread = thread.spawn(move || serve(&desk, open.as_ref(), &stats)).ok();
+        }
+        let mut order = self.desk.lock();
+        let is_served = self.thread.is_some() && *order != Order::End;
+        if is_served {
+            *order = Order::Checkpoint;
+            self.desk.changed.notify_all();
+        }
+        is_served
     }
 
     /// Waits for the one that is on its way: two at once are in each other's way.
@@ -81,13 +93,23 @@ impl Drop for Ahead {
         self.finish();
         self.desk.set(Order::End);
         if let Some(thread) = self.thread.take() {
-            // It cannot panic, and there is nobody to tell.
+            // If it panicked, that was told, and nothing depends on it.
             let _ = thread.join();
         }
     }
 }
 
-fn serve(desk: &Desk, open: &dyn Fn() -> rusqlite::Result<Connection>, stats: &Stats) {
+/// Whatever ends the thread, nobody waits for it.
+struct Served<'a>(&'a Desk);
+
+impl Drop for Served<'_> {
+    fn drop(&mut self) {
+        self.0.set(Order::End);
+    }
+}
+
+fn serve(desk: &Desk, open: &Open, stats: &Stats) {
+    let _served = Served(desk);
     let mut conn = None;
     while desk.wait_while(Order::None) == Order::Checkpoint {
         let opened = conn.take().map_or_else(open, Ok);

@@ -96,21 +96,16 @@ impl SqliteEngine {
 
     /// Who checkpoints beside the writer, if that is worth a thread. Not on somebody's own file system: what that does is
     /// to depend on the writer alone.
-    fn ahead(&self) -> Result<Option<ahead::Ahead>, StartError> {
+    fn ahead(&self) -> Option<ahead::Ahead> {
         /// A shorter log is moved before a thread is awake.
         const WORTH_A_THREAD: ByteSize = ByteSize::mib(1);
         let settings = &self.settings.database;
         let is_worth_it = settings.checkpoint && settings.wal_checkpoint_size >= WORTH_A_THREAD;
         if !is_worth_it || self.vfs.is_some() {
-            return Ok(None);
+            return None;
         }
         let (path, settings) = (self.path.clone(), self.settings.clone());
-        ahead::Ahead::start(move || open::checkpointer(&path, &settings), Arc::clone(&self.stats))
-            .map(Some)
-            .map_err(|error| StartError::Open {
-                path: self.path.display().to_string(),
-                reason: error.to_string(),
-            })
+        Some(ahead::Ahead::new(move || open::checkpointer(&path, &settings), Arc::clone(&self.stats)))
     }
 }
 
@@ -126,7 +121,7 @@ impl Engine for SqliteEngine {
             .map_err(|error| open::start_error(&self.path, &error))?;
         let (stats, interrupted) = (Arc::clone(&self.stats), Arc::clone(&self.interrupted));
         let (path, settings, log_full) = (&self.path, &self.settings, Arc::clone(&self.log_full));
-        let ahead = self.ahead()?;
+        let ahead = self.ahead();
         Ok(Box::new(commit::SqliteWriter::new(writer, path, settings, stats, interrupted, log_full, ahead)?))
     }
 

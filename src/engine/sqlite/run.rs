@@ -87,8 +87,43 @@ impl SqliteWriter {
         match statements {
             [] => Ran::Clean(Ok(Committed { results: Vec::new(), commit })),
             [statement] => self.run_alone(statement, commit, at_hand),
+            [first, rest @ ..] if rest.iter().all(|statement| only_looks(statement, at_hand)) => {
+                self.run_and_look(first, rest, commit, at_hand)
+            }
             statements => self.run_in_savepoint(statements, commit, at_hand),
         }
+    }
+
+    /// A statement, and others that only look at what it did. It needs no savepoint, for which SQLite would keep a copy of
+    /// each page that is changed: all there is to undo is the one statement, and if a look fails everything is.
+    fn run_and_look<'a>(
+        &'a self,
+        first: &Statement,
+        rest: &[Statement],
+        commit: CommitSeq,
+        at_hand: &mut AtHand<'a>,
+    ) -> Ran {
+        let failed = |index, error| WriteError::Transaction { index, error };
+        let (mut results, mut bytes) = match self.run_alone(first, commit, at_hand) {
+            Ran::Clean(Ok(Committed { results, .. })) => {
+                let bytes = results.iter().map(StatementResult::size).sum::<usize>();
+                (results, bytes)
+            }
+            Ran::Clean(Err(WriteError::Statement(error))) => return Ran::Clean(Err(failed(0, error))),
+            Ran::Soiled(WriteError::Statement(error)) => return Ran::Soiled(failed(0, error)),
+            ran => return ran,
+        };
+        for (place, look) in rest.iter().enumerate() {
+            let result = self.run_statement(look, at_hand).and_then(|result| {
+                bytes += result.size();
+                self.limits.check_bytes(bytes).map(|()| result)
+            });
+            match result {
+                Ok(result) => results.push(result),
+                Err(error) => return Ran::Soiled(failed(place + 1, error)),
+            }
+        }
+        Ran::Clean(Ok(Committed { results, commit }))
     }
 
     /// A statement is atomic by itself, unless it says otherwise: then it shows in the count of changes.
@@ -366,6 +401,13 @@ impl Limits {
         );
         StatementError::new(Kind::ResultTooLarge, message)
     }
+}
+
+/// Whether this is a SELECT, as far as can be said before the statements before it have run.
+fn only_looks(statement: &Statement, at_hand: &mut AtHand<'_>) -> bool {
+    let begins = statement.sql.get(..6);
+    begins.is_some_and(|verb| verb.eq_ignore_ascii_case("select"))
+        && at_hand.prepare(statement).is_ok_and(|prepared| prepared.readonly())
 }
 
 pub(super) fn foreign_key_violated() -> StatementError {

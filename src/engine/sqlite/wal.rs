@@ -132,8 +132,9 @@ impl Checkpointer {
     /// Whether the log can still grow while somebody else moves it.
     fn begin_ahead(&mut self, pages: u64) -> bool {
         let whole = (self.passive_pages * WHOLE).min(self.truncate_pages).min(self.max_pages);
-        let Some(ahead) = self.ahead.as_ref().filter(|_| pages < whole) else { return false };
-        ahead.begin();
+        if pages >= whole || !self.ahead.as_mut().is_some_and(Ahead::begin) {
+            return false;
+        }
         // Once more shortly before the writer's turn, so that little is left for it.
         let last = whole - self.passive_pages.div_ceil(4);
         self.next_pages = if pages < last { last.min(pages + self.passive_pages) } else { whole };
