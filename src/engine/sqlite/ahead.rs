@@ -82,6 +82,11 @@ impl Ahead {
         is_served
     }
 
+    /// Whether one is on its way.
+    pub(super) fn is_underway(&self) -> bool {
+        *self.desk.lock() == Order::Checkpoint
+    }
+
     /// Waits for the one that is on its way: two at once are in each other's way.
     pub(super) fn finish(&self) {
         self.desk.wait_while(Order::Checkpoint);

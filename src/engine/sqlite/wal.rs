@@ -131,13 +131,22 @@ impl Checkpointer {
 
     /// Whether the log can still grow while somebody else moves it.
     fn begin_ahead(&mut self, pages: u64) -> bool {
-        let whole = (self.passive_pages * WHOLE).min(self.truncate_pages).min(self.max_pages);
-        if pages >= whole || !self.ahead.as_mut().is_some_and(Ahead::begin) {
+        let longest = self.truncate_pages.min(self.max_pages);
+        let whole = (self.passive_pages * WHOLE).min(longest);
+        let Some(ahead) = &mut self.ahead else { return false };
+        let is_underway = ahead.is_underway();
+        // To wait for it would cost more than a log that is a little longer.
+        let end = if is_underway { (whole * 2).min(longest) } else { whole };
+        if pages >= end || !ahead.begin() {
             return false;
         }
         // Once more shortly before the writer's turn, so that little is left for it.
         let last = whole - self.passive_pages.div_ceil(4);
-        self.next_pages = if pages < last { last.min(pages + self.passive_pages) } else { whole };
+        self.next_pages = match pages {
+            _ if is_underway => pages + self.passive_pages.div_ceil(4),
+            _ if pages < last => last.min(pages + self.passive_pages),
+            _ => whole,
+        };
         // If no more writes come the writer does the rest.
         self.idle_pause = Some(FIRST_PAUSE);
         true
