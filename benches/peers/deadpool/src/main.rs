@@ -2,7 +2,7 @@
 //! (<https://docs.rs/deadpool-sqlite>). A new connection is set up by the hook `post_create`. One connection unless
 //! `--connections` says otherwise: several of them only wait for each other's lock.
 
-use deadpool_sqlite::{Config, Hook, HookError, Runtime};
+use deadpool_sqlite::{Config, Hook, HookError, InteractError, Runtime};
 use harness::{Failure, Options, measure, sqlite};
 
 fn main() -> Result<(), Failure> {
@@ -13,7 +13,7 @@ fn main() -> Result<(), Failure> {
 async fn run(options: &Options) -> Result<(), Failure> {
     let file = options.dir.join("peer.db");
     let synchronous = options.synchronous.clone();
-    let set_up = Hook::async_fn(move |conn: &mut deadpool_sqlite::Object, _| {
+    let set_up = Hook::async_fn(move |conn, _| {
         let synchronous = synchronous.clone();
         Box::pin(async move {
             let done = conn.interact(move |conn| sqlite::set_up(conn, &synchronous)).await;
@@ -25,14 +25,14 @@ async fn run(options: &Options) -> Result<(), Failure> {
         .max_size(usize::try_from(options.connections.unwrap_or(1))?)
         .post_create(set_up)
         .build()?;
-    pool.get().await?.interact(|conn| sqlite::make_tables(conn)).await??;
+    pool.get().await?.interact(|conn| sqlite::make_tables(conn)).await.map_err(panicked)??;
 
     let door = pool.clone();
     let write = move |row| {
         let door = door.clone();
         async move {
             let conn = door.get().await?;
-            conn.interact(move |conn| sqlite::insert(conn, &row)).await??;
+            conn.interact(move |conn| sqlite::insert(conn, &row)).await.map_err(panicked)??;
             Ok::<(), Failure>(())
         }
     };
@@ -40,4 +40,9 @@ async fn run(options: &Options) -> Result<(), Failure> {
     pool.close();
     report.print(options, &file);
     Ok(())
+}
+
+/// What it says if the closure panicked, which may hold anything.
+fn panicked(error: InteractError) -> Failure {
+    error.to_string().into()
 }

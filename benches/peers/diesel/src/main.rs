@@ -28,6 +28,8 @@ diesel::table! {
 
 #[derive(Insertable)]
 #[diesel(table_name = message_logs)]
+// One statement for all rows, so that it can stay prepared: a value that is none is NULL, not left out.
+#[diesel(treat_none_as_default_value = false)]
 struct MessageLog<'a> {
     kook_message_id: &'a str,
     kook_channel_id: &'a str,
@@ -37,10 +39,7 @@ struct MessageLog<'a> {
     target_platform: &'a str,
     target_channel: &'a str,
     status: &'a str,
-    // One statement for all rows: a value that is none is NULL, not left out.
-    #[diesel(treat_none_as_default_value = false)]
     error_message: Option<&'a str>,
-    #[diesel(treat_none_as_default_value = false)]
     latency_ms: Option<i64>,
     created_at: &'a str,
 }

@@ -144,8 +144,8 @@ impl Span {
 pub async fn measure<W, F, E>(options: &Options, write: W) -> Result<Report, Failure>
 where
     W: Fn(Row) -> F + Send + Sync + 'static,
-    F: Future<Output = Result<(), E>> + Send,
-    E: Into<Failure>,
+    F: Future<Output = Result<(), E>> + Send + 'static,
+    E: Into<Failure> + Send + 'static,
 {
     let rows = Arc::new(Rows::read(options)?);
     let write = Arc::new(write);

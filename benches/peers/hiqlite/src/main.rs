@@ -52,19 +52,19 @@ async fn run(options: &Options) -> Result<(), Failure> {
 
 fn values(row: Row) -> Vec<Param> {
     let Row { id, line } = row;
-    hiqlite::params!(
-        id,
-        line.kook_channel_id.clone(),
-        line.content.clone(),
-        line.message_type.clone(),
-        line.sender_name.clone(),
-        line.target_platform.clone(),
-        line.target_channel.clone(),
-        line.status.clone(),
-        line.error_message.clone(),
-        line.latency_ms,
-        CREATED_AT
-    )
+    vec![
+        id.into(),
+        line.kook_channel_id.as_str().into(),
+        line.content.as_str().into(),
+        line.message_type.as_str().into(),
+        line.sender_name.as_str().into(),
+        line.target_platform.as_str().into(),
+        line.target_channel.as_str().into(),
+        line.status.as_str().into(),
+        line.error_message.as_deref().into(),
+        line.latency_ms.into(),
+        CREATED_AT.into(),
+    ]
 }
 
 /// Two ports that were free a moment ago, as it takes no port 0.
