@@ -1,7 +1,7 @@
 //! actix-sqlite, embedded, with its settings at their defaults but for the file and `synchronous`.
 //!
 //! `--way execute` (if none is given) sends the INSERT by `Database::execute`; `--way add-message-log` sends the typed
-//! message `AddMessageLog`, which also looks whether the message is there already. The callers run on the System's one
+//! message `AddMessageLog`, which logs a message once however often it is sent. The callers run on the System's one
 //! thread, as handlers and actors of an application do.
 
 use actix_sqlite::relay::AddMessageLog;
