@@ -1,6 +1,7 @@
 """aiosqlite, the asynchronous sqlite3 of Python (https://aiosqlite.omnilib.dev): one connection with a thread of its own.
 
---way each     every caller executes its INSERT and commits (if no way is given)
+--way each     every caller executes its INSERT and commits (if no way is given). There is one transaction for all of them: who
+               commits first commits the rows of the others too, and a rollback would take them along
 --way batches  a batch worker as applications write it on top: callers put their writes into an asyncio.Queue, and a worker
                takes 10 of them, or what has come 100 ms after the first, executes them in one transaction and then answers
                each caller by its future
