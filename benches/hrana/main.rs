@@ -6,8 +6,9 @@
 //! inserts, seen with strace). Like is compared with like by the second one; the first one pays for its promise, the more the
 //! slower the disk, and the time of an `fsync` is printed with the figures.
 //!
-//! `cargo bench --bench hrana`; `BENCH_ROUNDS` (5) and `BENCH_SECONDS` (3) change it, `BENCH_SQLD` names another sqld and
-//! `BENCH_SQLD_ARGS` gives it arguments. The client, on one core, shares the machine with the server.
+//! `cargo bench --bench hrana`; `BENCH_ROUNDS` (5), `BENCH_SECONDS` (3) and `BENCH_ONLY` (a part of the name of the work)
+//! change it, `BENCH_SQLD` names another sqld and `BENCH_SQLD_ARGS` gives it arguments. The client, on one core, shares the
+//! machine with the server.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench says what is wrong by failing")]
 
 mod client;
@@ -35,6 +36,7 @@ struct Figures {
 fn main() {
     let length = support::Length::from_environment(5, 3.0);
     let serious = std::env::args().any(|argument| argument == "--bench");
+    let only = support::variable("BENCH_ONLY", String::new());
     let directory = support::scratch_directory().unwrap();
     let kinds = [Some(Kind::Daemon("full")), Some(Kind::Daemon("normal")), Kind::sqld(serious)];
     let kinds: Vec<Kind> = kinds.into_iter().flatten().collect();
@@ -48,7 +50,7 @@ fn main() {
     );
     println!("|---|--:|--:|--:|--:|--:|--:|---|---|---|");
     actix_rt::System::new().block_on(async {
-        for work in Work::ALL {
+        for work in Work::ALL.into_iter().filter(|work| work.name().contains(&only)) {
             let mut figures: Vec<Figures> = kinds.iter().map(|_| Figures::default()).collect();
             for round in 0..length.rounds {
                 // Each begins every other round.
