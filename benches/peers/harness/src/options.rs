@@ -45,7 +45,7 @@ impl Options {
                 "--callers" => options.callers = number(name, value)?,
                 "--seconds" => options.seconds = number(name, value)?,
                 "--synchronous" if ["full", "normal"].contains(&&**value) => {
-                    options.synchronous.clone_from(value)
+                    options.synchronous.clone_from(value);
                 }
                 "--connections" => options.connections = Some(number(name, value)?),
                 "--threads" => options.threads = Some(number(name, value)?),
