@@ -151,6 +151,10 @@ fn poisons() -> Vec<Poison> {
             GOOD,
             "SELECT abs(-9223372036854775808)",
         ]),
+        transaction("a write with a deferred key and a look at it", VIOLATED, "FOREIGN KEY", &[
+            "INSERT INTO child (parent) VALUES (7)",
+            "SELECT count(*) FROM child",
+        ]),
         transaction("a write whose look at it shows too much", "result_too_large", "statement 2", &[
             GOOD,
             "SELECT value FROM json_each('[1, 2, 3, 4, 5, 6]')",

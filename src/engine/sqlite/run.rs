@@ -104,15 +104,16 @@ impl SqliteWriter {
         at_hand: &mut AtHand<'a>,
     ) -> Ran {
         let failed = |index, error| WriteError::Transaction { index, error };
-        let (mut results, mut bytes) = match self.run_alone(first, commit, at_hand) {
-            Ran::Clean(Ok(Committed { results, .. })) => {
-                let bytes = results.iter().map(StatementResult::size).sum::<usize>();
-                (results, bytes)
+        let changes = self.conn.total_changes();
+        let mut results = Vec::with_capacity(1 + rest.len());
+        match self.run_statement(first, at_hand) {
+            Ok(result) => results.push(result),
+            Err(error) if self.left_behind(&error, changes, &first.sql) => {
+                return Ran::Soiled(failed(0, error));
             }
-            Ran::Clean(Err(WriteError::Statement(error))) => return Ran::Clean(Err(failed(0, error))),
-            Ran::Soiled(WriteError::Statement(error)) => return Ran::Soiled(failed(0, error)),
-            ran => return ran,
-        };
+            Err(error) => return Ran::Clean(Err(failed(0, error))),
+        }
+        let mut bytes = results[0].size();
         for (place, look) in rest.iter().enumerate() {
             let result = self.run_statement(look, at_hand).and_then(|result| {
                 bytes += result.size();
@@ -122,6 +123,9 @@ impl SqliteWriter {
                 Ok(result) => results.push(result),
                 Err(error) => return Ran::Soiled(failed(place + 1, error)),
             }
+        }
+        if deferred::violations_pending(&self.conn) {
+            return Ran::Soiled(foreign_key_violated().into());
         }
         Ran::Clean(Ok(Committed { results, commit }))
     }
