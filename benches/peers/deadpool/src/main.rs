@@ -2,7 +2,7 @@
 //! (<https://docs.rs/deadpool-sqlite>). A new connection is set up by the hook `post_create`. One connection unless
 //! `--connections` says otherwise: several of them only wait for each other's lock.
 
-use deadpool_sqlite::{Config, Hook, HookError, InteractError, Runtime};
+use deadpool_sqlite::{Config, Hook, HookError, Runtime};
 use harness::{Failure, Options, measure, sqlite};
 
 fn main() -> Result<(), Failure> {
@@ -25,14 +25,20 @@ async fn run(options: &Options) -> Result<(), Failure> {
         .max_size(usize::try_from(options.connections.unwrap_or(1))?)
         .post_create(set_up)
         .build()?;
-    pool.get().await?.interact(|conn| sqlite::make_tables(conn)).await.map_err(panicked)??;
+    pool.get()
+        .await?
+        .interact(|conn| sqlite::make_tables(conn))
+        .await
+        .map_err(|error| error.to_string())??;
 
     let door = pool.clone();
     let write = move |row| {
         let door = door.clone();
         async move {
             let conn = door.get().await?;
-            conn.interact(move |conn| sqlite::insert(conn, &row)).await.map_err(panicked)??;
+            conn.interact(move |conn| sqlite::insert(conn, &row))
+                .await
+                .map_err(|error| error.to_string())??;
             Ok::<(), Failure>(())
         }
     };
@@ -40,9 +46,4 @@ async fn run(options: &Options) -> Result<(), Failure> {
     pool.close();
     report.print(options, &file);
     Ok(())
-}
-
-/// What it says if the closure panicked, which may hold anything.
-fn panicked(error: InteractError) -> Failure {
-    error.to_string().into()
 }

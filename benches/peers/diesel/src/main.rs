@@ -3,6 +3,8 @@
 //! (<https://docs.rs/diesel/latest/diesel/sqlite/struct.SqliteConnection.html>), set by a customizer; the insert is written in
 //! its query builder, which keeps the statement prepared. One connection unless `--connections` says otherwise.
 
+#![allow(clippy::ref_option_ref, reason = "in what `Insertable` derives")]
+
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, CustomizeConnection, Error, Pool};

@@ -1,4 +1,4 @@
-//! r2d2 with r2d2_sqlite (<https://docs.rs/r2d2_sqlite>), in an asynchronous program: the connection is taken and used in
+//! r2d2 with `r2d2_sqlite` (<https://docs.rs/r2d2_sqlite>), in an asynchronous program: the connection is taken and used in
 //! `spawn_blocking`, as `web::block` of actix-web does (<https://actix.rs/docs/databases>). A connection is set up by
 //! `with_init`. One connection unless `--connections` says otherwise: several of them only wait for each other's lock.
 
