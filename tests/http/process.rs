@@ -79,7 +79,10 @@ impl Process {
             let client = self.client.another();
             std::thread::spawn(move || client.try_send("POST", "/v1/message-logs", log(message).to_string()))
         });
-        wait_until("it is queued", || self.client.get("/v1/status").json()["queue"]["length"] == 1);
+        wait_until("one is in hand and one queued", || {
+            let status = self.client.get("/v1/status").json();
+            status["writer"]["in_hand"] == 1 && status["queue"]["length"] == 1
+        });
         writes
     }
 }
