@@ -15,17 +15,18 @@ use crate::queue::Queued;
 use crate::stats;
 
 pub(super) struct OpenBatch<'a> {
-    pub(super) shared: &'a Shared,
-    pub(super) policy: &'a BatchPolicy,
-    pub(super) traffic: Traffic,
-    pub(super) spin: &'a mut Spin,
+    shared: &'a Shared,
+    policy: &'a BatchPolicy,
+    traffic: Traffic,
+    spin: &'a mut Spin,
     /// What was taken, and is not answered yet.
     pub(super) tickets: &'a mut Vec<WriteTicket>,
     /// Its turn comes when the others are committed.
-    pub(super) lease: &'a mut Option<WriteTicket>,
+    lease: &'a mut Option<WriteTicket>,
     pending: Pending,
     /// How many writes there were when it began to wait for company, if it did.
     pub(super) waited_from: Option<usize>,
+    /// Why it takes no more, once it does not.
     pub(super) ended: Option<FlushReason>,
 }
 

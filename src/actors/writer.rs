@@ -20,7 +20,7 @@ use super::ticket::WriteTicket;
 use super::{Collect, Exit};
 use crate::engine::{Engine, EngineFailure, Occasion, Outcomes, WriteEngine};
 use crate::error::{LeaseEnd, StatementError, StatementErrorKind, WriteError};
-use crate::message::{Burial, panic_message};
+use crate::message::{Burial, CommitSeq, panic_message};
 use crate::policy::{BatchPolicy, FlushReason, Spin, Traffic};
 use crate::queue::{ONE, Woken};
 use crate::settings::{self, WriterSettings};
@@ -155,11 +155,21 @@ impl WriterActor {
         }
         tracing::info!(commit = doubt.commit.0, is_there, "a commit that failed is not in doubt any more");
         if is_there {
+            self.tell_commit(doubt.commit);
             doubt.writes.into_iter().for_each(|(ticket, outcome)| ticket.answer(outcome));
         } else {
             self.give_back(doubt.writes.into_iter().map(|(ticket, _)| ticket).collect());
         }
         Ok(())
+    }
+
+    /// To be called before whoever is in a commit is answered: a query that is asked after that has to show it.
+    fn tell_commit(&self, commit: CommitSeq) {
+        self.shared.last_commit.send_if_modified(|last| {
+            let is_newer = commit > *last;
+            *last = commit.max(*last);
+            is_newer
+        });
     }
 
     /// Puts back at the head of the queue what may run again.
@@ -211,11 +221,12 @@ impl WriterActor {
             tracing::debug!(writes, reason = reason.name(), micros, "batch");
             self.shared.stats.batch(writes, reason);
         }
-        if result.is_ok() && writes > 0 {
+        result?;
+        if writes > 0 {
             self.answer_settled();
-            return self.maintain(engine, Occasion::Commit);
+            self.maintain(engine, Occasion::Commit)?;
         }
-        result
+        Ok(())
     }
 
     fn hold_lease(&mut self, engine: &mut dyn WriteEngine, lease: WriteTicket) -> Result<(), EngineFailure> {
@@ -281,6 +292,10 @@ impl WriterActor {
     /// writer that panicked is the reason they did, and is not tried again.
     fn clear_hand(&mut self, panicked: bool) {
         self.shared.stats.in_hand.store(0, Relaxed);
+        let committed = self.hand.outcomes.settled.iter().flatten().flatten();
+        if let Some(newest) = committed.map(|committed| committed.commit).max() {
+            self.tell_commit(newest);
+        }
         self.answer_settled();
         let mut tickets = std::mem::take(&mut self.hand.tickets);
         if panicked {

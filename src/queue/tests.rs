@@ -118,6 +118,7 @@ fn who_waits_awake_is_told_as_surely_as_who_sleeps() {
             }
             let soon = Instant::now() + Duration::from_millis(2);
             assert_eq!(there.wait_awake(ONE, Some(soon), &mut Spin::on(2)), Woken::TimedOut);
+            assert!(back.push(Item(ROUNDS, false), Overflow::Wait).is_ok());
             assert_eq!(there.wait_awake(ONE, None, &mut Spin::on(2)), Woken::Finished);
         });
         for round in 0..ROUNDS {
@@ -125,7 +126,7 @@ fn who_waits_awake_is_told_as_surely_as_who_sleeps() {
             assert_eq!(back.wait(ONE, None), Woken::Ready);
             assert_eq!(back.pop().map(|item| item.0), Some(round));
         }
-        std::thread::sleep(Duration::from_millis(10));
+        assert_eq!(back.wait(ONE, None), Woken::Ready, "its time was up");
         there.close(RefusedBecause::ShuttingDown);
     });
 }

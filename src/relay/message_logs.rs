@@ -171,8 +171,8 @@ impl AddMessageLog {
         Ok(Statement::new(text.as_str()).params(values))
     }
 
-    /// As one of many: in the bulk lane, and answered with no more than whether it was inserted. Without the second
-    /// statement there is no savepoint either, for which SQLite would copy every page that the first one changes.
+    /// As one of many: in the bulk lane, and answered with no more than whether it was inserted: nobody asks for the id
+    /// of a line.
     pub(super) fn into_import(self) -> Result<Transaction, WriteError> {
         Ok(Transaction::new().then(self.into_statement()?).bulk())
     }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use actix_sqlite::{BeginLease, Database, LeaseEnd, State, WriteError};
+use actix_sqlite::{BeginLease, Database, Execute, LeaseEnd, State, WriteError};
 use fail::FailScenario;
 use futures_util::future::{join, join_all};
 
@@ -252,6 +252,38 @@ fn a_writer_that_fails_after_the_database_was_given_up_leaves_nobody_unanswered(
         fail::cfg("mid_batch", "off").unwrap();
         let error = soon("the write's answer", write).await.unwrap().unwrap_err();
         assert_eq!(error.code(), "database_failed");
+    });
+    scenario.teardown();
+}
+
+#[test]
+fn whoever_is_answered_after_a_panic_is_seen_by_who_asks_then() {
+    let scenario = FailScenario::setup();
+    run(async {
+        let place = Place::new();
+        let database = place.open(|_| ()).await;
+        run_all(&database, &[TABLE]).await;
+        let before = database.last_commit();
+        // The batch is soiled by its second write; the first is committed by itself, and then the writer panics, and the
+        // next one does not come before this is over.
+        fail::cfg("before_begin", "pause").unwrap();
+        let first = take_in_hand(&database, insert(1, 1)).await;
+        let soils = Execute::new("INSERT OR ROLLBACK INTO t (seq) VALUES (900), (900)");
+        let second = {
+            let database = database.clone();
+            actix_rt::spawn(async move { database.execute(soils).await })
+        };
+        until("the other waits", || database.status().queue.length == 1).await;
+        fail::cfg("mid_batch", "2*off->1*panic->off").unwrap();
+        fail::cfg("open_writer", "pause").unwrap();
+        fail::cfg("before_begin", "off").unwrap();
+        let receipt = soon("the first one's answer", first).await.unwrap().unwrap();
+        assert!(receipt.commit > before && database.last_commit() >= receipt.commit, "{receipt:?}");
+        fail::cfg("open_writer", "off").unwrap();
+        assert_eq!(
+            soon("the other's answer", second).await.unwrap().unwrap_err().code(),
+            "constraint_violation"
+        );
     });
     scenario.teardown();
 }

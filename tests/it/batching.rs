@@ -189,3 +189,15 @@ fn a_flush_with_nothing_to_commit_is_no_commit() {
         assert_eq!(database.status().writer.commits, before);
     });
 }
+
+#[test]
+fn what_a_soiled_batch_has_committed_does_not_wait_for_company() {
+    run(async {
+        let place = Place::new();
+        let database = open(&place, Duration::from_mins(1), 10, ByteSize::mib(8)).await;
+        let soils = Execute::new("INSERT OR ROLLBACK INTO t (id) VALUES (900), (900)");
+        let results = soon("the answers", all(&database, [insert(1), soils])).await;
+        assert_eq!(results[0].as_ref().map(|receipt| receipt.rows_affected), Ok(1));
+        assert_eq!(results[1].as_ref().unwrap_err().code(), "constraint_violation");
+    });
+}

@@ -1,5 +1,6 @@
 //! Each write alone: one that fails, however foully, neither fails nor changes its neighbours in the batch, and leaves
-//! nothing of itself behind. Every kind of poison stands at every place of a batch of eight.
+//! nothing of itself behind. Every kind of poison stands at every place of a batch of eight, behind one that is in the
+//! writer's hand already.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use actix_sqlite::{
 };
 use futures_util::future::{BoxFuture, FutureExt, join_all};
 
-use crate::harness::{Place, integers, run, run_all, texts};
+use crate::harness::{Gate, Place, integers, run, run_all, soon, texts};
 use crate::support::{Random, report};
 
 const BATCH: usize = 8;
@@ -18,6 +19,7 @@ const BATCH: usize = 8;
 const SCHEMA: &[&str] = &[
     "CREATE TABLE t (id INTEGER PRIMARY KEY, who TEXT NOT NULL, n INTEGER UNIQUE)",
     "INSERT INTO t (who, n) VALUES ('taken', 1000)",
+    "CREATE TABLE held (n)",
     "CREATE TABLE parent (id INTEGER PRIMARY KEY)",
     "CREATE TABLE child (id INTEGER PRIMARY KEY, parent INTEGER REFERENCES parent DEFERRABLE INITIALLY DEFERRED)",
     "CREATE TABLE rolls_back (n)",
@@ -166,7 +168,8 @@ fn poisons() -> Vec<Poison> {
 
 fn settings(settings: &mut Settings) {
     settings.writer.linger = Linger::Fixed(Duration::from_mins(1));
-    settings.writer.max_batch_writes = NonZeroUsize::new(BATCH).unwrap();
+    // And the one that they wait behind.
+    settings.writer.max_batch_writes = NonZeroUsize::new(BATCH + 1).unwrap();
     settings.writer.statement_timeout = Duration::from_millis(150);
     settings.writer.max_rows = NonZeroUsize::new(5).unwrap();
 }
@@ -197,6 +200,23 @@ fn send(database: &Database, write: Write) -> BoxFuture<'_, Result<Receipt, Writ
     }
 }
 
+/// Has so many writes as fill a batch committed as one: they are all there before the first of them runs.
+async fn one_batch(
+    place: &Place,
+    database: &Database,
+    writes: impl IntoIterator<Item = Write>,
+) -> Vec<Result<Receipt, WriteError>> {
+    let (gate, held) = Gate::with_one_in_hand(place, database, "INSERT INTO held VALUES (1)").await;
+    let batches = database.status().writer.batches;
+    let mut results = join_all(writes.into_iter().map(|write| send(database, write)));
+    assert!((&mut results).now_or_never().is_none(), "the writer is held");
+    drop(gate);
+    let results = soon("a full batch", results).await;
+    held.await.unwrap().unwrap();
+    assert_eq!(database.status().writer.batches - batches, 1, "they are one batch");
+    results
+}
+
 fn assert_failed_for_its_own_reason(poison: &Poison, result: Result<Receipt, WriteError>) {
     let error = result.expect_err(poison.name);
     assert_eq!(error.code(), poison.code, "{}: {error}", poison.name);
@@ -215,13 +235,13 @@ fn no_poison_at_any_place_of_a_batch_harms_its_neighbours_or_leaves_anything_beh
             let database = open(&place).await;
             let mut expected: Vec<String> = Vec::new();
             for at in 0..BATCH {
-                let batches = database.status().writer.batches;
                 let names: Vec<String> = (0..BATCH).map(|n| format!("{at}.{n}")).collect();
-                let writes = names.iter().enumerate().map(|(n, name)| {
-                    send(&database, if n == at { poison.write.clone() } else { innocent(name) })
-                });
+                let write = |(n, name): (usize, &String)| {
+                    if n == at { poison.write.clone() } else { innocent(name) }
+                };
                 let mut last = None;
-                for (n, result) in join_all(writes).await.into_iter().enumerate() {
+                let results = one_batch(&place, &database, names.iter().enumerate().map(write)).await;
+                for (n, result) in results.into_iter().enumerate() {
                     if n == at {
                         assert_failed_for_its_own_reason(&poison, result);
                         poisoned += 1;
@@ -234,7 +254,6 @@ fn no_poison_at_any_place_of_a_batch_harms_its_neighbours_or_leaves_anything_beh
                     last = Some(receipt.commit);
                     expected.push(format!("innocent {}", names[n]));
                 }
-                assert_eq!(database.status().writer.batches - batches, 1, "they are one batch");
                 let stored =
                     texts(&database, "SELECT who FROM t WHERE who LIKE 'innocent%' ORDER BY id").await;
                 assert_eq!(stored, expected, "{} at {at}", poison.name);
@@ -274,11 +293,10 @@ fn any_mixture_of_poisons_and_innocents_ends_the_same_way() {
                 .map(|_| (random.below(3) == 0).then(|| &poisons[random.below(poisons.len())]))
                 .collect();
             let writes = chosen.iter().enumerate().map(|(n, poison)| {
-                let write =
-                    poison.map_or_else(|| innocent(&format!("{round}.{n}")), |poison| poison.write.clone());
-                send(&database, write)
+                poison.map_or_else(|| innocent(&format!("{round}.{n}")), |poison| poison.write.clone())
             });
-            for (n, (poison, result)) in chosen.iter().zip(join_all(writes).await).enumerate() {
+            let results = one_batch(&place, &database, writes).await;
+            for (n, (poison, result)) in chosen.iter().zip(results).enumerate() {
                 if let Some(poison) = poison {
                     poisoned += 1;
                     assert_failed_for_its_own_reason(poison, result);
@@ -311,7 +329,7 @@ fn a_deferred_key_is_not_saved_by_a_neighbour_who_brings_the_parent() {
             ("INSERT INTO parent VALUES (?1)", params![9]).into(),
         ]));
         writes.extend((writes.len()..BATCH).map(|n| innocent(&n.to_string())));
-        let results = join_all(writes.into_iter().map(|write| send(&database, write))).await;
+        let results = one_batch(&place, &database, writes).await;
         assert_eq!(
             results[0].as_ref().unwrap_err().code(),
             "constraint_violation",

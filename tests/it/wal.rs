@@ -480,7 +480,10 @@ fn a_long_log_is_moved_beside_the_writer_and_the_rest_by_it_or_when_it_is_idle()
         let status = || database.status().database;
         let mut written = 0;
         while status().checkpoints == 0 {
-            assert!(log_size(&place) <= 5 << 20, "the writer's own turn is at 4 MiB");
+            assert!(
+                log_size(&place) <= 9 << 20,
+                "the writer's own turn is at 4 MiB, or 8 while the other is at it"
+            );
             for receipt in all(&database, (0..AT_ONCE).map(|_| insert())).await {
                 receipt.unwrap();
                 written += 1;

@@ -13,7 +13,8 @@ use rusqlite::Connection;
 use super::wal;
 use crate::stats::{self, Stats};
 
-type Open = dyn Fn() -> rusqlite::Result<Connection> + Send + Sync;
+/// The connection, or why there is none.
+type Open = dyn Fn() -> Result<Connection, String> + Send + Sync;
 
 pub(super) struct Ahead {
     open: Arc<Open>,
@@ -59,7 +60,7 @@ impl Desk {
 impl Ahead {
     /// Nothing is started or opened before the first order.
     pub(super) fn new(
-        open: impl Fn() -> rusqlite::Result<Connection> + Send + Sync + 'static,
+        open: impl Fn() -> Result<Connection, String> + Send + Sync + 'static,
         stats: Arc<Stats>,
     ) -> Self {
         Self { open: Arc::new(open), stats, desk: Arc::default(), thread: None }
@@ -118,12 +119,16 @@ fn serve(desk: &Desk, open: &Open, stats: &Stats) {
     let mut conn = None;
     while desk.wait_while(Order::None) == Order::Checkpoint {
         let opened = conn.take().map_or_else(open, Ok);
-        match opened.and_then(|conn| wal::checkpoint(&conn, "PASSIVE").map(|_| conn)) {
+        let checkpoint = |conn| match wal::checkpoint(&conn, "PASSIVE") {
+            Ok(_) => Ok(conn),
+            Err(error) => Err(error.to_string()),
+        };
+        match opened.and_then(checkpoint) {
             Ok(good) => {
                 stats::add(&stats.checkpoints_ahead, 1);
                 conn = Some(good);
             }
-            Err(error) => tracing::debug!(%error, "a checkpoint ahead of the writer failed"),
+            Err(reason) => tracing::debug!(reason, "a checkpoint ahead of the writer failed"),
         }
         desk.set(Order::None);
     }

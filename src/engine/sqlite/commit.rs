@@ -216,42 +216,43 @@ impl WriteEngine for SqliteWriter {
     }
 
     fn commit(&mut self, batch: &mut dyn Batch, outcomes: &mut Outcomes) -> Result<(), EngineFailure> {
-        // A stack of ranges, the first on top, so that order is kept however often a range is split. The last one is open:
-        // it ends where the batch does.
+        // A stack of ranges, the first on top, so that order is kept however often a range is split. The first one ends where
+        // the batch does; once it had to be split, no more are taken: who is committed is not to wait for who comes.
         let mut ranges = Vec::new();
         ranges.push(0..usize::MAX);
         while let Some(range) = ranges.pop() {
-            let end = |batch: &dyn Batch| range.end.min(batch.len());
-            match self.attempt(batch, &range, &mut outcomes.in_doubt)? {
+            let attempt = self.attempt(batch, &range, &mut outcomes.in_doubt)?;
+            let (start, end) = (range.start, range.end.min(batch.len()));
+            match attempt {
                 Attempt::Committed(results) => {
                     if let Some(sealing) = self.sealing.take() {
                         outcomes.commits += 1;
                         outcomes.sealing = sealing;
                     }
-                    outcomes.settle(range.start, results);
+                    outcomes.settle(start, results);
                 }
                 // Nothing was before it, so it is nobody else's fault.
-                Attempt::Soiled { at, error } if at == range.start => {
-                    outcomes.replayed |= end(batch) > at + 1;
+                Attempt::Soiled { at, error } if at == start => {
+                    outcomes.replayed |= end > at + 1;
                     let needs_new_connection = breaks_connection(&error);
                     let reason = error.to_string();
                     outcomes.settle(at, [Err(error)]);
                     if needs_new_connection {
                         return Err(EngineFailure::Storage(reason));
                     }
-                    ranges.push(at + 1..range.end);
+                    ranges.push(at + 1..end);
                 }
                 Attempt::Soiled { at: soiler, .. } => {
                     outcomes.replayed = true;
-                    ranges.extend([soiler + 1..range.end, soiler..soiler + 1, range.start..soiler]);
+                    ranges.extend([soiler + 1..end, soiler..soiler + 1, start..soiler]);
                 }
-                Attempt::CommitRefused(error) if end(batch) == range.start + 1 => {
-                    outcomes.settle(range.start, [Err(error.into())]);
+                Attempt::CommitRefused(error) if end == start + 1 => {
+                    outcomes.settle(start, [Err(error.into())]);
                 }
                 Attempt::CommitRefused(_) => {
                     outcomes.replayed = true;
-                    let middle = range.start.midpoint(end(batch));
-                    ranges.extend([middle..range.end, range.start..middle]);
+                    let middle = start.midpoint(end);
+                    ranges.extend([middle..end, start..middle]);
                 }
             }
         }

@@ -55,7 +55,7 @@ pub(crate) struct SqliteEngine {
     vfs: Option<String>,
     stats: Arc<Stats>,
     interrupted: Arc<AtomicBool>,
-    identity: identity::Identity,
+    identity: Arc<identity::Identity>,
     /// Whether the log is as long as it may be; said by the writer, seen by the readers.
     log_full: Arc<AtomicBool>,
     /// Until the end; actors may live on for a moment after it, and the engine with them.
@@ -80,7 +80,7 @@ impl SqliteEngine {
             vfs,
             stats,
             interrupted: Arc::default(),
-            identity: identity::Identity::default(),
+            identity: Arc::default(),
             log_full: Arc::default(),
             lock: Mutex::new(Some(lock)),
         })
@@ -104,8 +104,13 @@ impl SqliteEngine {
         if !is_worth_it || self.vfs.is_some() {
             return None;
         }
-        let (path, settings) = (self.path.clone(), self.settings.clone());
-        Some(ahead::Ahead::new(move || open::checkpointer(&path, &settings), Arc::clone(&self.stats)))
+        let (path, settings, identity) =
+            (self.path.clone(), self.settings.clone(), Arc::clone(&self.identity));
+        let open = move || {
+            identity.check(&path)?;
+            open::checkpointer(&path, &settings).map_err(|error| errors::message(&error))
+        };
+        Some(ahead::Ahead::new(open, Arc::clone(&self.stats)))
     }
 }
 
