@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use actix_sqlite::{BeginLease, Database, Execute, LeaseEnd, State, WriteError};
+use actix_sqlite::{BeginLease, Database, Execute, LeaseEnd, Linger, State, WriteError};
 use fail::FailScenario;
 use futures_util::future::{join, join_all};
 
@@ -261,8 +261,16 @@ fn whoever_is_answered_after_a_panic_is_seen_by_who_asks_then() {
     let scenario = FailScenario::setup();
     run(async {
         let place = Place::new();
-        let database = place.open(|_| ()).await;
-        run_all(&database, &[TABLE]).await;
+        let database = place
+            .open(|settings| {
+                // What is in hand waits for the other one.
+                settings.writer.linger = Linger::Fixed(Duration::from_mins(1));
+                settings.writer.max_batch_writes = 2.try_into().unwrap();
+            })
+            .await;
+        let (created, flushed) = join(database.execute(TABLE), database.flush()).await;
+        created.unwrap();
+        flushed.unwrap();
         let before = database.last_commit();
         // The batch is soiled by its second write; the first is committed by itself, and then the writer panics, and the
         // next one does not come before this is over.
@@ -277,9 +285,13 @@ fn whoever_is_answered_after_a_panic_is_seen_by_who_asks_then() {
         fail::cfg("mid_batch", "2*off->1*panic->off").unwrap();
         fail::cfg("open_writer", "pause").unwrap();
         fail::cfg("before_begin", "off").unwrap();
+        until("the writer has panicked", || database.status().state == State::Recovering).await;
         let receipt = soon("the first one's answer", first).await.unwrap().unwrap();
         assert!(receipt.commit > before && database.last_commit() >= receipt.commit, "{receipt:?}");
         fail::cfg("open_writer", "off").unwrap();
+        // It is alone, and the batch waits.
+        until("it is tried again", || database.status().writer.restarts == 1).await;
+        database.flush().await.unwrap();
         assert_eq!(
             soon("the other's answer", second).await.unwrap().unwrap_err().code(),
             "constraint_violation"
