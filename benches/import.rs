@@ -13,22 +13,25 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench says what is wrong by failing")]
 #![allow(clippy::cast_precision_loss, reason = "far fewer rows than 2^52")]
 
+#[path = "support/daemon.rs"]
+mod daemon;
 #[allow(dead_code, reason = "shared with benches that need more of it")]
 #[path = "support/load.rs"]
 mod load;
 #[allow(dead_code, reason = "shared with benches that need more of it")]
 mod support;
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use actix_sqlite::Linger;
 use actix_sqlite::relay::{AddMessageLog, Import};
 use actix_sqlite::rusqlite::Connection;
 use actix_sqlite::settings::Synchronous;
+use daemon::Server;
 use support::{Length, Spread};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_actix-sqlite");
@@ -82,10 +85,10 @@ impl Way {
                 begun
             }
             Self::Http | Self::CommandOnDaemon => {
-                let daemon = Daemon::start(&path, synchronous);
+                let daemon = Server::daemon(&path, synchronous.name());
                 let begun = Instant::now();
                 if self == Self::Http {
-                    daemon.post(&input.bytes);
+                    post(&daemon.address, &input.bytes);
                 } else {
                     let url = format!("http://{}", daemon.address);
                     command(&["--url", &url], synchronous, &input.file);
@@ -200,16 +203,12 @@ fn check(path: &Path, rows: usize) {
     assert_eq!(usize::try_from(count).unwrap(), rows);
 }
 
-fn name_of(synchronous: Synchronous) -> String {
-    format!("{synchronous:?}").to_lowercase()
-}
-
 fn command(target: &[&str], synchronous: Synchronous, file: &Path) {
     let ended = Command::new(BINARY)
         .args(target)
         .arg("import")
         .arg(file)
-        .env("ACTIX_SQLITE__DATABASE__SYNCHRONOUS", name_of(synchronous))
+        .env("ACTIX_SQLITE__DATABASE__SYNCHRONOUS", synchronous.name())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status()
@@ -217,48 +216,16 @@ fn command(target: &[&str], synchronous: Synchronous, file: &Path) {
     assert!(ended.success());
 }
 
-/// The daemon, ended with this.
-struct Daemon {
-    process: Child,
-    address: String,
-}
-
-impl Daemon {
-    fn start(database: &Path, synchronous: Synchronous) -> Self {
-        let mut process = Command::new(BINARY)
-            .args(["serve", "--listen", "127.0.0.1:0", "--database"])
-            .arg(database)
-            .env("ACTIX_SQLITE__DATABASE__SYNCHRONOUS", name_of(synchronous))
-            .env("ACTIX_SQLITE__TELEMETRY__FILTER", "error")
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-        let address = lines
-            .find_map(|line| line.unwrap().split_once("http://").map(|(_, rest)| rest.trim().to_owned()));
-        // The pipe stays open for what the daemon has to say later.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { process, address: address.expect("it says where it listens") }
-    }
-
-    fn post(&self, body: &[u8]) {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        let head = format!(
-            "POST /v1/message-logs/import HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-ndjson\r\n\
-             connection: close\r\ncontent-length: {}\r\n\r\n",
-            body.len()
-        );
-        stream.write_all(head.as_bytes()).unwrap();
-        stream.write_all(body).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"rejected\":0"), "{answer}");
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+fn post(address: &str, body: &[u8]) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let head = format!(
+        "POST /v1/message-logs/import HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-ndjson\r\n\
+         connection: close\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(body).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"rejected\":0"), "{answer}");
 }

@@ -13,6 +13,8 @@
 //! `cargo bench --bench relay_rate`; `BENCH_SECONDS` (30), `BENCH_RATE` (100) and `BENCH_FSYNC_MS` (20) change it.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench says what is wrong by failing")]
 
+#[path = "support/daemon.rs"]
+mod daemon;
 #[allow(dead_code, reason = "shared with a bench that needs more of it")]
 mod support;
 #[allow(dead_code, reason = "a bench needs only its name and its delay")]
@@ -21,9 +23,7 @@ mod vfs;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -31,6 +31,7 @@ use actix_rt::net::TcpStream;
 use actix_sqlite::relay::AddMessageLog;
 use actix_sqlite::rusqlite::{Connection, OpenFlags, params};
 use actix_sqlite::{Database, Settings};
+use daemon::Server;
 use futures_util::future::join_all;
 use hdrhistogram::Histogram;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -54,7 +55,7 @@ fn main() {
     println!("| way | median | p99 | max | largest delay of a 1 ms ticker |");
     println!("|---|---|---|---|---|");
     actix_rt::System::new().block_on(async {
-        let daemon = Daemon::start(&directory.path().join("daemon.db"));
+        let daemon = Server::daemon(&directory.path().join("daemon.db"), "full");
         let pool = Pool::new(&daemon.address);
         row("nothing is logged", measure(Rc::new(Nothing), &messages, rate).await);
         row("daemon over HTTP", measure(Rc::new(pool), &messages, rate).await);
@@ -157,37 +158,6 @@ impl Way for Synchronous {
         let sql = "INSERT INTO message_logs (message, content) VALUES (?1, ?2)";
         let mut insert = self.0.prepare_cached(sql).unwrap();
         insert.execute(params![message.kook_message_id, message.content]).unwrap();
-    }
-}
-
-/// The daemon, ended with this.
-struct Daemon {
-    process: Child,
-    address: String,
-}
-
-impl Daemon {
-    fn start(database: &Path) -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_actix-sqlite"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--database"])
-            .arg(database)
-            .env("ACTIX_SQLITE__TELEMETRY__FILTER", "error")
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-        let address =
-            lines.find_map(|line| line.unwrap().split_once("http://").map(|(_, rest)| rest.to_owned()));
-        // The pipe stays open for what the daemon has to say later.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { process, address: address.expect("it says where it listens") }
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 

@@ -17,8 +17,13 @@
 //! part of the name of a table), `BENCH_SYNCHRONOUS` (full,normal), `BENCH_DIR` (where the files go), `ACTIX_SQLITE_CHAT`
 //! (NDJSON).
 
+#![allow(clippy::unwrap_used, reason = "a bench says what is wrong by failing")]
 #![allow(clippy::cast_precision_loss, reason = "counts of a few seconds are far below 2^52")]
 
+#[allow(dead_code, reason = "shared with benches that need more of it")]
+#[path = "support/load.rs"]
+mod load;
+#[allow(dead_code, reason = "shared with benches that need more of it")]
 mod support;
 
 use std::cell::{Cell, RefCell};
@@ -30,8 +35,9 @@ use std::time::{Duration, Instant};
 use actix_sqlite::relay::AddMessageLog;
 use actix_sqlite::rusqlite::{self, Connection};
 use actix_sqlite::settings::Synchronous;
-use actix_sqlite::{Database, Linger, Settings, WriteError, WriterTime, params};
+use actix_sqlite::{Database, Linger, WriteError, WriterTime, params};
 use hdrhistogram::Histogram;
+use load::Lines;
 use support::{Length, Spread};
 
 /// What is inserted, and where.
@@ -43,11 +49,6 @@ enum Shape {
     Narrow,
 }
 
-const NARROW: &str = "CREATE TABLE IF NOT EXISTS chat (
-    id INTEGER PRIMARY KEY, message TEXT NOT NULL, channel TEXT NOT NULL, sender TEXT NOT NULL, content TEXT NOT NULL,
-    platform TEXT NOT NULL, latency_ms INTEGER
-) STRICT";
-
 impl Shape {
     fn insert(self) -> &'static str {
         match self {
@@ -56,16 +57,12 @@ impl Shape {
                      target_platform, target_channel, status, latency_ms, created_at)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"
             }
-            Self::Narrow => {
-                "INSERT INTO chat (message, channel, sender, content, platform, latency_ms)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)"
-            }
+            Self::Narrow => load::INSERT,
         }
     }
 }
 
 type Failure = Box<dyn Error>;
-type Lines = Rc<Vec<AddMessageLog>>;
 
 /// What is measured, and how durable it is.
 #[derive(Clone, Copy)]
@@ -126,10 +123,11 @@ async fn against_plain(
     println!("|--:|--:|--:|--:|--:|--:|--:|--:|");
     for &callers in callers {
         let name = format!("{:?}-{:?}-{callers}", terms.shape, terms.synchronous);
-        let ours = open(directory.join(format!("ours-{name}.db")), terms, Linger::Auto).await?;
-        let plain = plain_connection(&directory.join(format!("plain-{name}.db")), terms).await?;
+        let ours =
+            load::open(directory.join(format!("ours-{name}.db")), terms.synchronous, Linger::Auto).await;
+        let plain = plain_connection(&directory.join(format!("plain-{name}.db")), terms).await;
         let (next, latencies) = (Rc::default(), latencies()?);
-        insert_lines(&ours, terms.shape, callers, length.part / 5, lines, &next, &self::latencies()?).await?;
+        insert_lines(&ours, terms.shape, callers, length.part / 5, lines, &next, &self::latencies()?).await;
         let (mut our_rates, mut plain_rates, mut batches) = (Vec::new(), Vec::new(), Vec::new());
         let mut parts: [Vec<f64>; 4] = Default::default();
         let mut plain_next = 0;
@@ -139,7 +137,7 @@ async fn against_plain(
                 if is_ours {
                     let run =
                         insert_lines(&ours, terms.shape, callers, length.part, lines, &next, &latencies)
-                            .await?;
+                            .await;
                     our_rates.push(run.rate);
                     batches.push(run.batch);
                     parts.iter_mut().zip(run.parts).for_each(|(all, part)| all.push(part * 100.0));
@@ -179,7 +177,7 @@ async fn lingers(callers: &[usize], length: Length, lines: &Lines, directory: &P
             ("one", Linger::Fixed(Duration::from_millis(1))),
         ] {
             let path = directory.join(format!("linger-{name}-{callers}.db"));
-            databases.push((open(path, terms, linger).await?, Rc::default()));
+            databases.push((load::open(path, terms.synchronous, linger).await, Rc::default()));
         }
         let mut rates = [Vec::new(), Vec::new(), Vec::new()];
         let mut batches = [Vec::new(), Vec::new(), Vec::new()];
@@ -189,7 +187,7 @@ async fn lingers(callers: &[usize], length: Length, lines: &Lines, directory: &P
                 let (database, next) = &databases[place];
                 let run =
                     insert_lines(database, terms.shape, callers, length.part, lines, next, &latencies()?)
-                        .await?;
+                        .await;
                 rates[place].push(run.rate);
                 batches[place].push(run.batch);
             }
@@ -216,7 +214,8 @@ async fn message_logs(length: Length, lines: &Lines, directory: &Path) -> Result
     println!("| callers | AddMessageLog, writes/s | writes a batch | p50, us | p99, us |");
     println!("|--:|--:|--:|--:|--:|");
     for callers in [64, 1024] {
-        let database = open(directory.join(format!("relay-{callers}.db")), terms, Linger::Auto).await?;
+        let database =
+            load::open(directory.join(format!("relay-{callers}.db")), terms.synchronous, Linger::Auto).await;
         let (latencies, lines) = (latencies()?, Rc::clone(lines));
         let next = Rc::new(Cell::new(0_usize));
         let (mut rates, mut batches) = (Vec::new(), Vec::new());
@@ -229,7 +228,7 @@ async fn message_logs(length: Length, lines: &Lines, directory: &Path) -> Result
                 let log = log.clone();
                 async move { log.add_message_log(message).await.map(|_| ()) }
             });
-            let run = run.await?;
+            let run = run.await;
             rates.push(run.rate);
             batches.push(run.batch);
         }
@@ -250,15 +249,14 @@ async fn insert_lines(
     lines: &Lines,
     next: &Rc<Cell<usize>>,
     latencies: &Rc<RefCell<Histogram<u64>>>,
-) -> Result<Run, Failure> {
+) -> Run {
     let (lines, next, door) = (Rc::clone(lines), Rc::clone(next), database.clone());
     let write = move || {
         let number = next.replace(next.get() + 1);
         let line = &lines[number % lines.len()];
-        let message = id(line, number);
         let values = match shape {
             Shape::Logs => params![
-                message,
+                id(line, number),
                 &*line.kook_channel_id,
                 &*line.content,
                 &*line.message_type,
@@ -269,14 +267,7 @@ async fn insert_lines(
                 line.latency_ms,
                 TIME,
             ],
-            Shape::Narrow => params![
-                message,
-                &*line.kook_channel_id,
-                &*line.sender_name,
-                &*line.content,
-                &*line.target_platform,
-                line.latency_ms,
-            ],
+            Shape::Narrow => load::values(line),
         };
         let door = door.clone();
         async move { door.execute((shape.insert(), values)).await.map(|_| ()) }
@@ -291,72 +282,40 @@ fn id(line: &AddMessageLog, number: usize) -> String {
     format!("{}-{number}", line.kook_message_id)
 }
 
-/// Every caller sends its next write when it has the receipt of the one before.
+/// The same as the closed loop of all benches, with the latencies and what the writer's time went into.
 async fn closed_loop<W: Future<Output = Result<(), WriteError>> + 'static>(
     database: &Database,
     callers: usize,
     time: Duration,
     latencies: &Rc<RefCell<Histogram<u64>>>,
     write: impl Fn() -> W + 'static,
-) -> Result<Run, Failure> {
-    let before = database.status().writer;
-    let begun = Instant::now();
-    let write = Rc::new(write);
-    let tasks: Vec<_> = (0..callers)
-        .map(|_| {
-            let (write, latencies) = (Rc::clone(&write), Rc::clone(latencies));
-            actix_rt::spawn(async move {
-                let mut sent = Instant::now();
-                while sent < begun + time {
-                    write().await?;
-                    let answered = Instant::now();
-                    latencies.borrow_mut().saturating_record(micros(answered - sent));
-                    sent = answered;
-                }
-                Ok::<(), WriteError>(())
-            })
-        })
-        .collect();
-    for task in tasks {
-        task.await??;
-    }
-    let seconds = begun.elapsed().as_secs_f64();
-    let after = database.status().writer;
-    let writes = (after.committed - before.committed) as f64;
-    let part = |time: fn(&WriterTime) -> u64| (time(&after.time) - time(&before.time)) as f64 / 1e6 / seconds;
+) -> Run {
+    let before = database.status().writer.time;
+    let (begun, latencies) = (Instant::now(), Rc::clone(latencies));
+    let run = load::closed_loop(database, callers, time, move |_| {
+        let (write, latencies, sent) = (write(), Rc::clone(&latencies), Instant::now());
+        async move {
+            write.await?;
+            latencies.borrow_mut().saturating_record(micros(sent.elapsed()));
+            Ok(())
+        }
+    });
+    let load::Run { rate, batch, .. } = run.await;
+    let (seconds, after) = (begun.elapsed().as_secs_f64(), database.status().writer.time);
+    let part = |time: fn(&WriterTime) -> u64| (time(&after) - time(&before)) as f64 / 1e6 / seconds;
     let parts = [
         part(|time| time.statements_us),
         part(|time| time.commit_us),
         part(|time| time.maintenance_us),
         part(|time| time.waiting_us),
     ];
-    Ok(Run { rate: writes / seconds, batch: writes / (after.commits - before.commits) as f64, parts })
+    Run { rate, batch, parts }
 }
 
-async fn open(path: std::path::PathBuf, terms: Terms, linger: Linger) -> Result<Database, Failure> {
-    let mut settings = Settings::for_file(path);
-    settings.writer.linger = linger;
-    settings.database.synchronous = terms.synchronous;
-    let database = Database::open(settings).await?;
-    database.execute(NARROW).await?;
-    Ok(database)
-}
-
-/// The same file format, schema and pragmas as ours; checkpoints from the same size of the log on.
-async fn plain_connection(path: &Path, terms: Terms) -> Result<Connection, Failure> {
-    open(path.to_owned(), terms, Linger::Auto).await?.shutdown().await;
-    let conn = Connection::open(path)?;
-    for (pragma, value) in [
-        ("synchronous", terms.synchronous.name()),
-        ("cache_size", "-8192"),
-        ("mmap_size", "0"),
-        ("foreign_keys", "on"),
-        ("cell_size_check", "on"),
-        ("wal_autocheckpoint", "1024"),
-    ] {
-        conn.pragma_update(None, pragma, value)?;
-    }
-    Ok(conn)
+/// The same schema as ours.
+async fn plain_connection(path: &Path, terms: Terms) -> Connection {
+    load::open(path.to_owned(), terms.synchronous, Linger::Auto).await.shutdown().await;
+    load::plain_connection(path, terms.synchronous)
 }
 
 /// Writes a second of one thread that does nothing else.
@@ -378,11 +337,11 @@ fn plain_loop(
         }
         for _ in 0..batch {
             let line = &lines[*next % lines.len()];
-            let message = id(line, *next);
+            let number = *next;
             *next += 1;
             match shape {
                 Shape::Logs => insert.execute((
-                    message,
+                    id(line, number),
                     &line.kook_channel_id,
                     &line.content,
                     &line.message_type,
@@ -393,14 +352,7 @@ fn plain_loop(
                     line.latency_ms,
                     TIME,
                 ))?,
-                Shape::Narrow => insert.execute((
-                    message,
-                    &line.kook_channel_id,
-                    &line.sender_name,
-                    &line.content,
-                    &line.target_platform,
-                    line.latency_ms,
-                ))?,
+                Shape::Narrow => load::insert_line(&mut insert, line)?,
             };
         }
         if batch > 1 {

@@ -12,6 +12,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench says what is wrong by failing")]
 
 mod client;
+#[path = "../support/daemon.rs"]
+mod daemon;
 mod server;
 #[allow(dead_code, reason = "shared with benches that need more of it")]
 #[path = "../support/mod.rs"]

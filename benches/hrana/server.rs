@@ -1,13 +1,13 @@
 //! The two servers: the daemon as this build made it, and `sqld`, the libSQL server, by the path that `tests/clients/sqld`
 //! prints. Each is a process of its own with a new file in a directory of its own, ended by its id.
 
-use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::client::Client;
+pub(crate) use crate::daemon::Server;
 
 #[derive(Clone)]
 pub(crate) enum Kind {
@@ -39,17 +39,11 @@ impl Kind {
     }
 }
 
-/// A server that answers, ended with this.
-pub(crate) struct Server {
-    process: Child,
-    pub(crate) address: String,
-}
-
 impl Server {
     pub(crate) async fn start(kind: &Kind, directory: &Path) -> Self {
         std::fs::create_dir_all(directory).unwrap();
         let server = match kind {
-            Kind::Daemon(synchronous) => Self::daemon(synchronous, directory),
+            Kind::Daemon(synchronous) => Self::daemon(&directory.join("bench.db"), synchronous),
             Kind::Sqld(path) => Self::sqld(path, directory),
         };
         let begun = Instant::now();
@@ -59,23 +53,6 @@ impl Server {
             actix_rt::time::sleep(Duration::from_millis(50)).await;
         }
         server
-    }
-
-    fn daemon(synchronous: &str, directory: &Path) -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_actix-sqlite"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--database"])
-            .arg(directory.join("bench.db"))
-            .env("ACTIX_SQLITE__DATABASE__SYNCHRONOUS", synchronous)
-            .env("ACTIX_SQLITE__TELEMETRY__FILTER", "error")
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-        let address = lines
-            .find_map(|line| line.unwrap().split_once("http://").map(|(_, rest)| rest.trim().to_owned()));
-        // The pipe stays open for what the daemon has to say later.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { process, address: address.expect("it says where it listens") }
     }
 
     fn sqld(path: &Path, directory: &Path) -> Self {
@@ -92,12 +69,5 @@ impl Server {
             .spawn()
             .unwrap();
         Self { process, address }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }

@@ -72,6 +72,18 @@ pub(crate) fn values(line: &AddMessageLog) -> Params {
     ]
 }
 
+/// The same by a plain connection.
+pub(crate) fn insert_line(insert: &mut Statement<'_>, line: &AddMessageLog) -> rusqlite::Result<usize> {
+    insert.execute((
+        &line.kook_message_id,
+        &line.kook_channel_id,
+        &line.sender_name,
+        &line.content,
+        &line.target_platform,
+        line.latency_ms,
+    ))
+}
+
 /// The n-th message; the lines come round again, and a message is logged once.
 pub(crate) fn message(lines: &[AddMessageLog], n: usize) -> AddMessageLog {
     let mut message = lines[n % lines.len()].clone();
@@ -92,9 +104,8 @@ pub(crate) async fn open(path: PathBuf, synchronous: Synchronous, linger: Linger
 pub(crate) fn plain_connection(path: &std::path::Path, synchronous: Synchronous) -> Connection {
     let conn = Connection::open(path).unwrap();
     conn.pragma_update(None, "journal_mode", "wal").unwrap();
-    let synchronous = format!("{synchronous:?}").to_lowercase();
     for (pragma, value) in [
-        ("synchronous", &*synchronous),
+        ("synchronous", synchronous.name()),
         ("cache_size", "-8192"),
         ("mmap_size", "0"),
         ("foreign_keys", "on"),
@@ -161,14 +172,7 @@ pub(crate) fn plain_batches(
     while goes_on() {
         begin.execute([])?;
         for line in next.by_ref().take(batch) {
-            insert.execute((
-                &line.kook_message_id,
-                &line.kook_channel_id,
-                &line.sender_name,
-                &line.content,
-                &line.target_platform,
-                line.latency_ms,
-            ))?;
+            insert_line(&mut insert, line)?;
         }
         commit.execute([])?;
         writes += batch as f64;
