@@ -47,7 +47,8 @@ impl Look {
         self.held = None;
         engine.release()?;
         match engine.hold() {
-            Ok(commit) => self.held = Some(Held { commit, checkpoints, since: now }),
+            // It may see a later one, but none before.
+            Ok(()) => self.held = Some(Held { commit: last, checkpoints, since: now }),
             Err(_) => engine.release()?,
         }
         Ok(())

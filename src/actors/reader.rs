@@ -237,7 +237,9 @@ fn hold(shared: &Arc<Shared>, engine: &dyn Engine, spare: &mut Option<Held>) -> 
             .map_err(|error| ReadError::from(StatementError::new(Kind::Storage, error.to_string())))?;
         Held::new(opened, connected)
     };
-    held.commit = held.engine.hold()?;
+    // Before it looks: it may see a later one, but none before.
+    held.commit = *shared.last_commit.borrow();
+    held.engine.hold()?;
     Ok(held)
 }
 

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
 use super::ticket::{ReadTicket, WriteTicket};
-use crate::engine::WriteOutcome;
 use crate::error::WriteError;
 use crate::message::{Burial, CommitSeq};
 use crate::policy::{AdmissionPolicy, LanePolicy, Lanes, RefusedBecause};
@@ -25,8 +24,8 @@ pub(crate) struct Shared {
     occupation: AtomicU8,
     /// Who may still touch the file.
     users: watch::Sender<Users>,
-    /// Kept while there is no writer: the next one resolves it.
-    doubt: Mutex<Option<Doubt>>,
+    /// Writes whose COMMIT failed in the storage, kept while there is no writer: the next one resolves that.
+    in_doubt: Mutex<Vec<WriteTicket>>,
     /// What is to be kept of writes that failed, as long as it is not in the file.
     burials: Mutex<Burials>,
     max_burial_bytes: usize,
@@ -73,12 +72,6 @@ pub(crate) struct Health {
     pub(crate) reason: Option<String>,
 }
 
-/// Writes whose COMMIT failed in the storage, and what they become if it is in the file after all.
-pub(crate) struct Doubt {
-    pub(crate) commit: CommitSeq,
-    pub(crate) writes: Vec<(WriteTicket, WriteOutcome)>,
-}
-
 impl Shared {
     pub(crate) fn new(settings: &Settings, stats: Arc<Stats>) -> Self {
         let (queue, readers) = (&settings.queue, &settings.readers);
@@ -103,7 +96,7 @@ impl Shared {
             last_commit: watch::Sender::new(CommitSeq::default()),
             occupation: AtomicU8::new(Occupation::Idle as u8),
             users: watch::Sender::new(Users::default()),
-            doubt: Mutex::new(None),
+            in_doubt: Mutex::default(),
             burials: Mutex::default(),
             max_burial_bytes: settings::bytes(queue.max_bytes),
         }
@@ -145,12 +138,12 @@ impl Shared {
         let _ = news.wait_for(|users| users.unsupervised && users.connected == 0).await;
     }
 
-    pub(crate) fn put_doubt(&self, doubt: Doubt) {
-        *self.doubt.lock().unwrap_or_else(PoisonError::into_inner) = Some(doubt);
+    pub(crate) fn put_in_doubt(&self, writes: Vec<WriteTicket>) {
+        self.in_doubt.lock().unwrap_or_else(PoisonError::into_inner).extend(writes);
     }
 
-    pub(crate) fn take_doubt(&self) -> Option<Doubt> {
-        self.doubt.lock().unwrap_or_else(PoisonError::into_inner).take()
+    pub(crate) fn take_in_doubt(&self) -> Vec<WriteTicket> {
+        std::mem::take(&mut *self.in_doubt.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// To be told of each write that failed, before it is answered.
@@ -240,12 +233,15 @@ impl Shared {
         if health.state != State::Failed {
             return;
         }
-        if let Some(doubt) = self.take_doubt() {
-            tracing::error!(commit = doubt.commit.0, writes = doubt.writes.len(), "a commit stays in doubt");
+        let in_doubt = self.take_in_doubt();
+        if !in_doubt.is_empty() {
+            tracing::error!(writes = in_doubt.len(), "a commit stays in doubt");
             let reason = health.reason.unwrap_or_default();
-            let unattended = doubt.writes.iter().filter(|(ticket, _)| ticket.is_unattended()).count();
+            let unattended = in_doubt.iter().filter(|ticket| ticket.is_unattended()).count();
             self.note_loss(unattended, &reason);
-            doubt.writes.into_iter().for_each(|(ticket, _)| ticket.in_doubt(&reason));
+            for ticket in in_doubt {
+                ticket.in_doubt(&reason);
+            }
         }
         self.refuse_all(RefusedBecause::Failed);
         self.lose_burials("the database failed before they were kept as dead letters");

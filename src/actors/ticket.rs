@@ -183,7 +183,7 @@ pub(crate) struct ReadTicket {
 /// A connection that sees the file as it was when somebody began to look at it. Readers run what is asked of it.
 pub(crate) struct Held {
     pub(crate) engine: Box<dyn ReadEngine + Send>,
-    /// The last COMMIT that it sees.
+    /// A COMMIT that it sees: the last one that was known when it began to look.
     pub(crate) commit: CommitSeq,
     _connected: Connected,
 }

@@ -2,10 +2,9 @@
 //! queue; it has the engine commit a batch (`open_batch.rs`), and answers each caller. Its one message is `Collect`, and the
 //! handler runs until the queue is closed or something fails.
 //!
-//! Whatever ends the run, nothing it held is lost: what the engine settled is answered, a COMMIT in doubt is left for
-//! the next writer to resolve, and the rest goes back to the head of the queue.
+//! Whatever ends the run, nothing it held is lost: what the engine settled is answered, what is in doubt is left until
+//! there is a new connection, and the rest goes back to the head of the queue.
 
-use std::cmp::Ordering;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -15,7 +14,7 @@ use std::time::{Duration, Instant};
 use actix::{Actor, ActorContext, Addr, Handler, MessageResult, SyncArbiter, SyncContext};
 
 use super::open_batch::OpenBatch;
-use super::shared::{Doubt, Occupation, Shared};
+use super::shared::{Occupation, Shared};
 use super::ticket::WriteTicket;
 use super::{Collect, Exit};
 use crate::engine::{Engine, EngineFailure, Occasion, Outcomes, WriteEngine};
@@ -100,7 +99,9 @@ impl WriterActor {
     }
 
     fn work_with(&mut self, engine: &mut dyn WriteEngine, collect: Collect) -> Result<(), EngineFailure> {
-        self.resolve_doubt(engine)?;
+        // A COMMIT that failed under the writer before this one cannot come back, now that there is a new connection; so
+        // its writes may run again, or be told that they were not executed.
+        self.give_back(self.shared.take_in_doubt());
         self.bury(engine)?;
         self.shared.last_commit.send_replace(engine.last_commit());
         // Nobody listens any more only if the supervisor is gone, and then the queue is closed too.
@@ -137,30 +138,6 @@ impl WriterActor {
 
     fn maintain(&self, engine: &mut dyn WriteEngine, occasion: Occasion) -> Result<(), EngineFailure> {
         stats::timed(&self.shared.stats.writer_nanos.maintenance, || engine.maintain(occasion))
-    }
-
-    /// A COMMIT failed under the writer before this one. Either it is in the file all the same, or it is made sure that
-    /// it never will be; only then its writes may run again, or be told that they were not executed.
-    fn resolve_doubt(&self, engine: &mut dyn WriteEngine) -> Result<(), EngineFailure> {
-        let Some(doubt) = self.shared.take_doubt() else { return Ok(()) };
-        let resolved = match engine.last_commit().cmp(&doubt.commit) {
-            Ordering::Less => engine.erase(doubt.commit),
-            // It is there, or what was to erase it is; both as far as this process can see.
-            Ordering::Equal | Ordering::Greater => engine.make_durable(),
-        };
-        let is_there = engine.last_commit() == doubt.commit;
-        if let Err(error) = resolved {
-            self.shared.put_doubt(doubt);
-            return Err(error);
-        }
-        tracing::info!(commit = doubt.commit.0, is_there, "a commit that failed is not in doubt any more");
-        if is_there {
-            self.tell_commit(doubt.commit);
-            doubt.writes.into_iter().for_each(|(ticket, outcome)| ticket.answer(outcome));
-        } else {
-            self.give_back(doubt.writes.into_iter().map(|(ticket, _)| ticket).collect());
-        }
-        Ok(())
     }
 
     /// To be called before whoever is in a commit is answered: a query that is asked after that has to show it.
@@ -257,10 +234,7 @@ impl WriterActor {
         stats::add(&stats.replayed_batches, usize::from(outcomes.replayed));
         let (mut committed, mut failed, mut refused) = (0, 0, 0);
         let counts = |ticket: &WriteTicket| usize::from(!ticket.request.task.is_flush());
-        let mut in_doubt = outcomes.in_doubt;
-        let doubtful =
-            in_doubt.as_ref().map_or(0..0, |doubt| doubt.first..doubt.first + doubt.outcomes.len());
-        let mut doubted = Vec::new();
+        let mut in_doubt = Vec::new();
         let settled = outcomes.settled.into_iter().chain(std::iter::repeat_with(|| None));
         for (place, (ticket, outcome)) in tickets.into_iter().zip(settled).enumerate() {
             match outcome {
@@ -275,17 +249,14 @@ impl WriterActor {
                     } += counts(&ticket);
                     ticket.answer(outcome);
                 }
-                None if doubtful.contains(&place) => doubted.push(ticket),
+                None if outcomes.in_doubt.contains(&place) => in_doubt.push(ticket),
                 None => self.hand.tickets.push(ticket),
             }
         }
         stats::add(&stats.writes_committed, committed);
         stats::add(&stats.writes_failed, failed);
         stats::add(&stats.writes_refused_for_log, refused);
-        if let Some(doubt) = in_doubt.take() {
-            let writes = doubted.into_iter().zip(doubt.outcomes).collect();
-            self.shared.put_doubt(Doubt { commit: doubt.commit, writes });
-        }
+        self.shared.put_in_doubt(in_doubt);
     }
 
     /// After a failure: answers what is final and gives the rest back. A write that was alone in the hand of every

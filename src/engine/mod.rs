@@ -4,6 +4,7 @@
 
 pub(crate) mod sqlite;
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use crate::message::{
 
 /// What the actors need to open their connections, again after each failure.
 pub(crate) trait Engine: Send + Sync + 'static {
+    /// When it has succeeded, no COMMIT that failed before comes back, not even after a crash.
     fn open_writer(&self) -> Result<Box<dyn WriteEngine>, StartError>;
     fn open_reader(&self) -> Result<Box<dyn ReadEngine + Send>, StartError>;
     /// Ends the statements of callers that run now, and all that begin later: the time of a shutdown is up.
@@ -39,13 +41,6 @@ pub(crate) trait WriteEngine {
     /// those that are too large to be; or not now (`None`), while nothing may be written. May be told the same ones again
     /// after an error.
     fn bury(&mut self, dead: &[Burial]) -> Result<Option<usize>, EngineFailure>;
-
-    /// Makes sure that a COMMIT which failed, and is not in the file, is not there after a crash either: commits nothing,
-    /// under the number after it, which overwrites what it left in the log.
-    fn erase(&mut self, failed: CommitSeq) -> Result<(), EngineFailure>;
-
-    /// Makes durable what is in the file, after a COMMIT that failed turned out to be there.
-    fn make_durable(&mut self) -> Result<(), EngineFailure>;
 
     /// Keeps the log short and the idempotency keys few.
     fn maintain(&mut self, occasion: Occasion) -> Result<(), EngineFailure>;
@@ -89,8 +84,8 @@ pub(crate) trait ReadEngine {
     /// Says what a statement is, without running it.
     fn describe(&mut self, sql: &str) -> Result<Description, ReadError>;
 
-    /// From now on all queries see the file as it is now, until [`ReadEngine::release`]. Says which COMMIT was the last.
-    fn hold(&mut self) -> Result<CommitSeq, ReadError>;
+    /// From now on all queries see the file as it is now, until [`ReadEngine::release`].
+    fn hold(&mut self) -> Result<(), ReadError>;
 
     /// Queries see what is new again.
     fn release(&mut self) -> Result<(), ReadError>;
@@ -136,23 +131,14 @@ pub(crate) type WriteOutcome = Result<Committed, WriteError>;
 pub(crate) struct Outcomes {
     /// Final: to be answered whatever happens next. One that is beyond the end is as open as an empty one.
     pub(crate) settled: Vec<Option<WriteOutcome>>,
-    /// What the writes from this place on become if, after a COMMIT that failed, this commit turns out to be in the
-    /// file after all.
-    pub(crate) in_doubt: Option<InDoubt>,
+    /// The places of a COMMIT that failed in the storage. It is not in the file, but it may be after a crash.
+    pub(crate) in_doubt: Range<usize>,
     /// COMMITs that succeeded.
     pub(crate) commits: usize,
     /// What the last of them took, without the statements before it.
     pub(crate) sealing: Duration,
     /// Whether a write had to be isolated from its neighbours.
     pub(crate) replayed: bool,
-}
-
-/// A COMMIT that failed in the storage: the writes of a run of places that may be there or not.
-#[derive(Debug)]
-pub(crate) struct InDoubt {
-    pub(crate) commit: CommitSeq,
-    pub(crate) first: usize,
-    pub(crate) outcomes: Vec<WriteOutcome>,
 }
 
 impl Outcomes {

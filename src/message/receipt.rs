@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{RowRef, Rows, Value};
 
-/// The number of a COMMIT. Later commits have higher numbers, across restarts too; writes of one group commit share it.
+/// The number of a COMMIT. Later commits have higher numbers, across restarts too; writes of one group commit share it. Not
+/// every number is used: a process that opens the file goes on by up to a thousand later than the one before it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 #[serde(transparent)]

@@ -12,6 +12,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use actix_sqlite::rusqlite::Connection;
+use actix_sqlite::rusqlite::config::DbConfig;
 use serde_json::{Value, json};
 
 use crate::on::{Daemon, PATIENCE, Place};
@@ -284,4 +285,36 @@ fn a_call_that_fails_or_kills_loses_nothing_that_was_acknowledged() {
             ),
         );
     }
+}
+
+#[test]
+fn a_log_that_another_process_left_is_synced_before_anything_else() {
+    if !can_trace() {
+        return;
+    }
+    let place = Place::new();
+    let path = place.path("data.db");
+    {
+        let conn = Connection::open(&path).unwrap();
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).unwrap();
+        conn.pragma_update(None, "journal_mode", "wal").unwrap();
+        conn.execute_batch("CREATE TABLE left (x); INSERT INTO left VALUES (1)").unwrap();
+    }
+    let start = |trace: bool| {
+        let point = Point { call: "fsync,fdatasync", effect: Effect::IoError, nth: 1, for_ever: false };
+        let launch = |command: &mut Command| {
+            if trace {
+                point.trace(command, &place.path("strace.log"));
+            }
+        };
+        Daemon::launch(&place, launch)
+    };
+    let (status, stderr) = start(true).wait();
+    assert_eq!(status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("data.db-wal"), "{stderr}");
+    let mut daemon = start(false);
+    assert!(!daemon.url.is_empty());
+    daemon.signal("-TERM");
+    assert_eq!(daemon.wait().0.code(), Some(0));
+    place.run(&["query", "SELECT x FROM left", "--database", "data.db"]).ok();
 }

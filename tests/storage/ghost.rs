@@ -83,6 +83,35 @@ fn a_ghost_is_neither_lost_nor_doubled_when_its_key_is_sent_again() {
 }
 
 #[test]
+fn a_ghost_stays_away_although_no_other_connection_keeps_the_index_of_the_log() {
+    let turn = Turn::take();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("test.db");
+    let mut settings = settings(&path);
+    // The last connection that is closed leaves the log, and with it the ghost.
+    settings.database.checkpoint = false;
+    // The reader is away until the writer has failed.
+    settings.supervisor.initial_backoff = Duration::from_millis(100);
+    settings.supervisor.max_backoff = Duration::from_millis(100);
+    let restarts = actix_rt::System::new().block_on(async {
+        let database = open(settings).await.unwrap();
+        database.transaction(pair(1)).await.unwrap();
+        turn.arm(Fault { call: Call::Read, nth: 1, code: ffi::SQLITE_IOERR_READ, times: ONCE });
+        let read = database.query("SELECT count(*) FROM pairs").await;
+        assert_eq!(read.unwrap_err().code(), "storage");
+        turn.arm(Fault { call: Call::Sync, nth: 1, code: ffi::SQLITE_IOERR_FSYNC, times: ONCE });
+        // Without a key: only if the first attempt is gone may there be another.
+        database.transaction(pair(2)).await.unwrap();
+        turn.disarm();
+        let restarts = database.status().writer.restarts;
+        database.shutdown().await;
+        restarts
+    });
+    assert_eq!(restarts, 1, "a COMMIT failed");
+    assert_eq!(halves(&path).unwrap(), [(1, 2), (2, 2)].into());
+}
+
+#[test]
 fn a_write_that_may_come_back_is_never_called_not_executed() {
     let turn = Turn::take();
     let mut seen = 0;

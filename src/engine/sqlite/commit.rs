@@ -11,26 +11,24 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, ErrorCode};
-
-use super::ahead::Ahead;
 use super::at_hand::AtHand;
 use super::authorizer::Trusted;
+use super::ghost::{WritingConnection, may_leave_ghost};
 use super::identity::OpenFiles;
+use super::numbers::Numbers;
 use super::own::{self, own};
 use super::query::Deadline;
 use super::run::{Limits, Ran};
 use super::wal::Checkpointer;
 use super::{dead_letters, errors, idempotency, rowid};
-use crate::engine::{Batch, EngineFailure, InDoubt, Occasion, Outcomes, WriteEngine, WriteOutcome};
-use crate::error::{StartError, StatementError, WriteError};
+use crate::engine::{Batch, EngineFailure, Occasion, Outcomes, WriteEngine, WriteOutcome};
+use crate::error::{StatementError, WriteError};
 use crate::message::{Burial, CommitSeq, Committed, LeaseSeat};
 use crate::settings::{DatabaseSettings, Settings};
-use crate::stats::Stats;
 
 pub(super) struct SqliteWriter {
-    pub(super) conn: Connection,
-    pub(super) last_commit: CommitSeq,
+    pub(super) conn: WritingConnection,
+    pub(super) numbers: Numbers,
     /// What the COMMIT of the last attempt took, if it came to one.
     sealing: Option<Duration>,
     pub(super) deadline: Deadline,
@@ -69,29 +67,22 @@ enum Attempt {
 
 impl SqliteWriter {
     pub(super) fn new(
-        conn: Connection,
+        conn: WritingConnection,
+        numbers: Numbers,
+        checkpointer: Checkpointer,
         path: &Path,
         settings: &Settings,
-        stats: Arc<Stats>,
         interrupted: Arc<AtomicBool>,
-        log_full: Arc<AtomicBool>,
-        ahead: Option<Ahead>,
-    ) -> Result<Self, StartError> {
-        let explain = |error: rusqlite::Error| StartError::Open {
-            path: path.display().to_string(),
-            reason: errors::message(&error),
-        };
-        let last_commit = stored_commit(&conn).map_err(explain)?;
+    ) -> rusqlite::Result<Self> {
         let writer = &settings.writer;
         Ok(Self {
-            last_commit,
+            numbers,
             sealing: None,
-            deadline: Deadline::install(&conn, Arc::clone(&interrupted)).map_err(explain)?,
+            deadline: Deadline::install(&conn, Arc::clone(&interrupted))?,
             interrupted,
             files: OpenFiles::of(path),
-            rowids: rowid::Watch::install(&conn).map_err(explain)?,
-            checkpointer: Checkpointer::install(&conn, path, &settings.database, stats, log_full, ahead)
-                .map_err(explain)?,
+            rowids: rowid::Watch::install(&conn)?,
+            checkpointer,
             limits: Limits::new(writer),
             settings: settings.database.clone(),
             keys_kept_until: Instant::now(),
@@ -106,9 +97,9 @@ impl SqliteWriter {
         &mut self,
         batch: &mut dyn Batch,
         range: &Range<usize>,
-        in_doubt: &mut Option<InDoubt>,
+        in_doubt: &mut Range<usize>,
     ) -> Result<Attempt, EngineFailure> {
-        let nothing = Committed { results: Vec::new(), commit: self.last_commit };
+        let nothing = Committed { results: Vec::new(), commit: self.numbers.last() };
         let mut outcomes = Vec::with_capacity(batch.len().min(range.end) - range.start);
         let mut places = range.clone();
         // Before the first write that changes something there is nothing to commit.
@@ -127,7 +118,7 @@ impl SqliteWriter {
             }
             return Ok(Attempt::Committed(outcomes));
         }
-        let commit = CommitSeq(self.last_commit.0 + 1);
+        let commit = self.numbers.next();
         fail::fail_point!("before_begin");
         own::run(&self.conn, own!("BEGIN IMMEDIATE")).map_err(|error| storage_failure(&error))?;
         let mut at_hand = AtHand::new(&self.conn);
@@ -156,16 +147,14 @@ impl SqliteWriter {
         fail::fail_point!("before_commit");
         self.check_files()?;
         let begun = Instant::now();
-        match self.seal(commit) {
+        match self.seal() {
             Ok(()) => {
-                self.last_commit = commit;
                 self.sealing = Some(begun.elapsed());
                 Ok(Attempt::Committed(outcomes))
             }
-            Err(error) if leaves_commit_in_doubt(&error) => {
-                let failure = storage_failure(&error);
-                *in_doubt = Some(InDoubt { commit, first: range.start, outcomes });
-                Err(failure)
+            Err(error) if may_leave_ghost(&error) => {
+                *in_doubt = range.start..range.start + outcomes.len();
+                Err(storage_failure(&error))
             }
             Err(error) => {
                 self.rollback()?;
@@ -179,13 +168,16 @@ impl SqliteWriter {
         self.checkpointer.refusal(&self.conn).map_err(|error| storage_failure(&error))
     }
 
-    /// Writes the number of the commit, and commits.
-    pub(super) fn seal(&self, commit: CommitSeq) -> rusqlite::Result<()> {
+    /// Commits under the next number.
+    pub(super) fn seal(&mut self) -> rusqlite::Result<()> {
         let trusted = Trusted::begin();
-        let seq = i64::try_from(commit.0).unwrap_or(i64::MAX);
-        let number = own!("UPDATE _actix_sqlite_commit SET seq = ?1");
-        own::prepare(&self.conn, number, &trusted)?.execute([seq])?;
-        own::prepare(&self.conn, own!("COMMIT"), &trusted)?.execute([])?;
+        let reserved = self.numbers.reserve(&self.conn, &trusted)?;
+        let committed = own::prepare(&self.conn, own!("COMMIT"), &trusted)
+            .and_then(|mut commit| commit.execute([]))
+            .map(|_| ());
+        self.conn.note(&committed);
+        committed?;
+        self.numbers.committed(reserved);
         Ok(())
     }
 
@@ -212,7 +204,7 @@ impl SqliteWriter {
 
 impl WriteEngine for SqliteWriter {
     fn last_commit(&self) -> CommitSeq {
-        self.last_commit
+        self.numbers.last()
     }
 
     fn commit(&mut self, batch: &mut dyn Batch, outcomes: &mut Outcomes) -> Result<(), EngineFailure> {
@@ -270,24 +262,6 @@ impl WriteEngine for SqliteWriter {
         dead_letters::bury(self, dead)
     }
 
-    fn erase(&mut self, failed: CommitSeq) -> Result<(), EngineFailure> {
-        // Not the same number: should this COMMIT fail too and yet be there, it must not be taken for the other one.
-        let commit = CommitSeq(failed.0 + 1);
-        own::run(&self.conn, own!("BEGIN IMMEDIATE"))
-            .and_then(|()| self.seal(commit))
-            .map_err(|error| storage_failure(&error))?;
-        self.last_commit = commit;
-        Ok(())
-    }
-
-    fn make_durable(&mut self) -> Result<(), EngineFailure> {
-        match self.checkpointer.make_durable(&self.conn) {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(EngineFailure::Storage("a reader keeps the log from being made durable".into())),
-            Err(error) => Err(storage_failure(&error)),
-        }
-    }
-
     fn maintain(&mut self, occasion: Occasion) -> Result<(), EngineFailure> {
         let now = Instant::now();
         // To remove keys is to write.
@@ -313,20 +287,8 @@ impl WriteEngine for SqliteWriter {
     }
 }
 
-fn stored_commit(conn: &Connection) -> rusqlite::Result<CommitSeq> {
-    let _trusted = Trusted::begin();
-    let seq: i64 = conn.query_row("SELECT seq FROM _actix_sqlite_commit", [], |row| row.get(0))?;
-    Ok(CommitSeq(u64::try_from(seq).unwrap_or_default()))
-}
-
 pub(super) fn storage_failure(error: &rusqlite::Error) -> EngineFailure {
     EngineFailure::Storage(errors::message(error))
-}
-
-/// After these the log may hold a COMMIT that this process was told had failed. A full disk is not among them: the
-/// frame that commits was not written.
-pub(super) fn leaves_commit_in_doubt(error: &rusqlite::Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(ErrorCode::SystemIoFailure | ErrorCode::OutOfMemory))
 }
 
 fn breaks_connection(error: &WriteError) -> bool {

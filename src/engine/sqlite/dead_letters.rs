@@ -32,19 +32,15 @@ pub(super) const TABLE: &str = "
 /// How many were kept: all but those that no row can hold. `None`: not now, for the disk is full.
 pub(super) fn bury(writer: &mut SqliteWriter, dead: &[Burial]) -> Result<Option<usize>, EngineFailure> {
     writer.check_files()?;
-    let commit = CommitSeq(writer.last_commit.0 + 1);
     let buried = own::run(&writer.conn, own!("BEGIN IMMEDIATE")).and_then(|()| {
         let kept = bury_all(writer, dead)?;
         forget_surplus(writer)?;
         fail::fail_point!("bury");
-        writer.seal(commit)?;
+        writer.seal()?;
         Ok(kept)
     });
     match buried {
-        Ok(kept) => {
-            writer.last_commit = commit;
-            Ok(Some(kept))
-        }
+        Ok(kept) => Ok(Some(kept)),
         Err(error) => {
             writer.rollback()?;
             // Another connection would find the disk as full.

@@ -7,16 +7,15 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use super::authorizer::InTransaction;
-use super::commit::{SqliteWriter, leaves_commit_in_doubt, storage_failure};
+use super::commit::{SqliteWriter, storage_failure};
+use super::ghost::may_leave_ghost;
 use super::own::{self, own};
 use super::run::foreign_key_violated;
 use super::{bind, deferred, errors, prepare, rowid};
-use crate::engine::{EngineFailure, InDoubt, Outcomes, WriteOutcome};
+use crate::engine::{EngineFailure, Outcomes, WriteOutcome};
 use crate::error::{LeaseEnd, StatementError, WriteError};
 use crate::message::script::{self, Kind};
-use crate::message::{
-    CommitSeq, Committed, Description, LeaseOrder, LeaseSeat, Statement, StepResult, Stepped,
-};
+use crate::message::{Committed, Description, LeaseOrder, LeaseSeat, Statement, StepResult, Stepped};
 
 /// Savepoints, and the PRAGMA that lasts until the end of the transaction.
 pub(super) fn is_control(sql: &str) -> bool {
@@ -120,16 +119,14 @@ impl SqliteWriter {
             return Ok(Err(foreign_key_violated().into()));
         }
         self.check_files()?;
-        let commit = CommitSeq(self.last_commit.0 + 1);
-        let committed = Committed { results: Vec::new(), commit };
-        match self.seal(commit) {
+        let committed = Committed { results: Vec::new(), commit: self.numbers.next() };
+        match self.seal() {
             Ok(()) => {
-                self.last_commit = commit;
                 outcomes.commits += 1;
                 Ok(Ok(committed))
             }
-            Err(error) if leaves_commit_in_doubt(&error) => {
-                outcomes.in_doubt = Some(InDoubt { commit, first: 0, outcomes: vec![Ok(committed)] });
+            Err(error) if may_leave_ghost(&error) => {
+                outcomes.in_doubt = 0..1;
                 Err(storage_failure(&error))
             }
             Err(error) => Ok(Err(errors::statement_error(&error).into())),

@@ -8,10 +8,12 @@ mod commit;
 mod dead_letters;
 mod deferred;
 mod errors;
+mod ghost;
 mod idempotency;
 mod identity;
 mod lease;
 mod lock;
+mod numbers;
 mod open;
 mod own;
 mod prepare;
@@ -56,6 +58,8 @@ pub(crate) struct SqliteEngine {
     stats: Arc<Stats>,
     interrupted: Arc<AtomicBool>,
     identity: Arc<identity::Identity>,
+    last_commit: numbers::Known,
+    kept: Arc<ghost::Kept>,
     /// Whether the log is as long as it may be; said by the writer, seen by the readers.
     log_full: Arc<AtomicBool>,
     /// Until the end; actors may live on for a moment after it, and the engine with them.
@@ -81,6 +85,8 @@ impl SqliteEngine {
             stats,
             interrupted: Arc::default(),
             identity: Arc::default(),
+            last_commit: Arc::default(),
+            kept: Arc::default(),
             log_full: Arc::default(),
             lock: Mutex::new(Some(lock)),
         })
@@ -118,16 +124,26 @@ impl Engine for SqliteEngine {
     fn open_writer(&self) -> Result<Box<dyn WriteEngine>, StartError> {
         fail::fail_point!("open_writer");
         self.check_identity()?;
+        if self.last_commit.get().is_none() {
+            open::sync_log(&self.path)?;
+        }
+        let explain = |error: rusqlite::Error| open::start_error(&self.path, &error);
         let writer = open::writer(&self.path, self.vfs.as_deref(), &self.settings, &self.migrations)?;
-        open::note_versions(&writer, &self.stats).map_err(|error| open::start_error(&self.path, &error))?;
+        open::note_versions(&writer, &self.stats).map_err(explain)?;
         // A new file is known from now on.
         self.check_identity()?;
-        open::checkpoint_on_close(&writer, self.settings.database.checkpoint)
-            .map_err(|error| open::start_error(&self.path, &error))?;
-        let (stats, interrupted) = (Arc::clone(&self.stats), Arc::clone(&self.interrupted));
-        let (path, settings, log_full) = (&self.path, &self.settings, Arc::clone(&self.log_full));
-        let ahead = self.ahead();
-        Ok(Box::new(commit::SqliteWriter::new(writer, path, settings, stats, interrupted, log_full, ahead)?))
+        open::checkpoint_on_close(&writer, self.settings.database.checkpoint).map_err(explain)?;
+        self.kept.erase_ghost(&writer).map_err(explain)?;
+        let numbers = numbers::Numbers::read(&writer, Arc::clone(&self.last_commit)).map_err(explain)?;
+        let writer = ghost::WritingConnection::new(writer, Arc::clone(&self.kept));
+        let (path, settings) = (&self.path, &self.settings);
+        let (stats, log_full) = (Arc::clone(&self.stats), Arc::clone(&self.log_full));
+        let checkpointer =
+            wal::Checkpointer::install(&writer, path, &settings.database, stats, log_full, self.ahead())
+                .map_err(explain)?;
+        let interrupted = Arc::clone(&self.interrupted);
+        let writer = commit::SqliteWriter::new(writer, numbers, checkpointer, path, settings, interrupted);
+        Ok(Box::new(writer.map_err(explain)?))
     }
 
     fn open_reader(&self) -> Result<Box<dyn ReadEngine + Send>, StartError> {
@@ -146,6 +162,7 @@ impl Engine for SqliteEngine {
     }
 
     fn close(&self) {
+        self.kept.let_go();
         self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }

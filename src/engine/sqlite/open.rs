@@ -139,6 +139,19 @@ fn refuse_lost_head(path: &Path) -> Result<(), StartError> {
     })
 }
 
+/// Makes durable what another process left in the log. It may have been killed before it had synced its last COMMIT, and who
+/// sends that write again under its key is told that it is committed.
+pub(super) fn sync_log(path: &Path) -> Result<(), StartError> {
+    let mut wal = path.as_os_str().to_owned();
+    wal.push("-wal");
+    match std::fs::OpenOptions::new().write(true).open(&wal).and_then(|wal| wal.sync_all()) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(StartError::Open { path: Path::new(&wal).display().to_string(), reason: error.to_string() })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// A reading connection; the file must exist.
 pub(super) fn reader(path: &Path, vfs: Option<&str>, settings: &Settings) -> Result<Connection, StartError> {
     let explain = |error: rusqlite::Error| start_error(path, &error);

@@ -15,7 +15,7 @@ use super::prepare::prepare;
 use super::{bind, errors, own, rowid};
 use crate::engine::{ReadEngine, RowSink, Until};
 use crate::error::{ReadError, StatementError, StatementErrorKind as Kind};
-use crate::message::{CommitSeq, Description, Extent, ReadRequest};
+use crate::message::{Description, Extent, ReadRequest};
 use crate::stats::{self, Stats};
 
 /// How many instructions of SQLite's virtual machine pass between two looks at the clock.
@@ -161,11 +161,11 @@ impl SqliteReader {
         Ok(Self { conn, deadline, stats })
     }
 
-    fn last_commit(&self) -> rusqlite::Result<CommitSeq> {
+    /// Reads something.
+    fn look(&self) -> rusqlite::Result<()> {
         let trusted = Trusted::begin();
-        let mut prepared = own::prepare(&self.conn, own!("SELECT seq FROM _actix_sqlite_commit"), &trusted)?;
-        let seq: i64 = prepared.query_row([], |row| row.get(0))?;
-        Ok(CommitSeq(seq.unsigned_abs()))
+        let something = own!("SELECT 1 FROM _actix_sqlite_commit");
+        own::prepare(&self.conn, something, &trusted)?.query_row([], |_| Ok(()))
     }
 
     fn rows(&self, request: &ReadRequest, until: Until<'_>, sink: &mut dyn RowSink) -> Result<(), ReadError> {
@@ -238,13 +238,13 @@ impl ReadEngine for SqliteReader {
     fn describe(&mut self, sql: &str) -> Result<Description, ReadError> {
         // What is prepared is prepared against the schema as this connection knows it; whoever reads the file sees
         // whether that is still so.
-        self.last_commit().map_err(|error| errors::statement_error(&error))?;
+        self.look().map_err(|error| errors::statement_error(&error))?;
         Ok(bind::describe(&*prepare(&self.conn, sql)?))
     }
 
-    fn hold(&mut self) -> Result<CommitSeq, ReadError> {
+    fn hold(&mut self) -> Result<(), ReadError> {
         // It is the first read that decides what the transaction sees.
-        let held = own::run(&self.conn, own!("BEGIN")).and_then(|()| self.last_commit());
+        let held = own::run(&self.conn, own!("BEGIN")).and_then(|()| self.look());
         Ok(held.map_err(|error| errors::statement_error(&error))?)
     }
 

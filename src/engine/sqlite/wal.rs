@@ -177,14 +177,6 @@ impl Checkpointer {
         }
     }
 
-    /// Moves the whole log into the file and syncs it, whatever the settings say about checkpoints.
-    ///
-    /// After a failed fsync the log's pages may be marked clean and yet not be on the disk, so syncing the log again
-    /// proves nothing; copying them proves it.
-    pub(super) fn make_durable(&mut self, conn: &Connection) -> rusqlite::Result<bool> {
-        self.checkpoint(conn, "TRUNCATE")
-    }
-
     /// Whether the whole log was moved.
     fn checkpoint(&mut self, conn: &Connection, mode: &str) -> rusqlite::Result<bool> {
         if let Some(ahead) = &self.ahead {
@@ -260,9 +252,11 @@ pub(super) fn checkpoint(conn: &Connection, mode: &str) -> rusqlite::Result<Chec
     })
 }
 
-/// One page that is as it was. Of a log that was moved as a whole only a COMMIT can tell whether it starts again: a
+/// Writes one page as it was.
+///
+/// Of a log that was moved as a whole only a COMMIT can tell whether it starts again: a
 /// reader that is still in it prevents that, and a whole batch would make it so much longer each time.
-fn commit_nothing(conn: &Connection) -> rusqlite::Result<()> {
+pub(super) fn commit_nothing(conn: &Connection) -> rusqlite::Result<()> {
     own::run(conn, own!("BEGIN IMMEDIATE"))?;
     // SQLite sees through what changes nothing at once, and commits nothing then.
     let committed = own::run(conn, own!("UPDATE _actix_sqlite_commit SET seq = seq + 1"))
