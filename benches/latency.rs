@@ -3,8 +3,9 @@
 //!
 //! 1. An open loop: writes are due on a schedule, whether or not those before are answered, and the time of each counts from
 //!    when it was due. At `BENCH_RATE` (100) a second, beside a plain thread that commits one row at a time on the same
-//!    schedule (a disk that rests between commits is slower than one that is kept busy): what a COMMIT costs. And at half of
-//!    the capacity, which is measured before, with 256 callers. Each with `linger = "auto"` and with `"0ms"`.
+//!    schedule (a disk that rests between commits is slower than one that is kept busy): what a COMMIT costs. And beside
+//!    such a thread behind a channel, for the event loop has to wake it up, and it the event loop. Then at half of the
+//!    capacity, which is measured before, with 256 callers. Each with `linger = "auto"` and with `"0ms"`.
 //! 2. A ticker of 1 ms on the callers' event loop, with 64, 256 and 1024 callers that write without a pause; beside it the
 //!    same with a loop that is idle, and with callers who make the same messages and hand them to another thread that
 //!    answers them in groups at the same rate, without any database: so late the loop is for the callers' own work and for
@@ -29,10 +30,11 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use actix_sqlite::relay::AddMessageLog;
+use actix_sqlite::rusqlite::params_from_iter;
 use actix_sqlite::settings::Synchronous;
 use actix_sqlite::{Database, Linger, Params};
 use hdrhistogram::Histogram;
-use load::{INSERT, Lines, Run};
+use load::{INSERT, Lines};
 use support::{Length, Spread};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::oneshot;
@@ -82,73 +84,125 @@ struct Way {
     /// Of each round, for the ratio within it.
     p99s: Vec<f64>,
     batches: Vec<f64>,
+    /// Its p99 beside a COMMIT's median and p99, and beside the p99 of a thread behind a channel.
+    ratios: [Vec<f64>; 3],
+}
+
+impl Way {
+    fn print(&mut self, rate: f64) {
+        let [p99s, batches] = [&mut self.p99s, &mut self.batches].map(|all| Spread::of(std::mem::take(all)));
+        let ratios = self.ratios.each_mut().map(|all| match all.as_slice() {
+            [] => "-".to_owned(),
+            _ => format!("{:.2}", Spread::of(std::mem::take(all))),
+        });
+        println!(
+            "| {rate:.0} | {} | {} | {p99s:.0} | {} | {:.1} |",
+            self.name,
+            shown(&self.times),
+            ratios.join(" | "),
+            batches.median
+        );
+        self.times = times();
+    }
 }
 
 async fn open_loops(synchronous: Synchronous, length: Length, lines: &Lines, directory: &Path) {
     let plain = load::plain_connection(&directory.join(format!("plain-{synchronous:?}.db")), synchronous);
+    let behind = load::plain_connection(&directory.join(format!("behind-{synchronous:?}.db")), synchronous);
+    let channel = PlainThread::start(behind);
     let mut ways = Vec::new();
     for (name, linger) in [("auto", Linger::Auto), ("0ms", Linger::Fixed(Duration::ZERO))] {
         let path = directory.join(format!("{name}-{synchronous:?}.db"));
         let database = load::open(path, synchronous, linger).await;
-        ways.push(Way { name, database, times: times(), p99s: Vec::new(), batches: Vec::new() });
+        let ratios = std::array::from_fn(|_| Vec::new());
+        ways.push(Way { name, database, times: times(), p99s: Vec::new(), batches: Vec::new(), ratios });
     }
     println!(
-        "| writes/s | linger | p50 | p99 | p99.9 | max | p99 of the rounds | p99 / a COMMIT's p50 | p99 / its p99 | writes a batch |"
+        "| writes/s | linger | p50 | p99 | p99.9 | max | p99 of the rounds | p99 / a COMMIT's p50 | p99 / its p99 | p99 / that behind a channel | writes a batch |"
     );
-    println!("|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|");
+    println!("|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
     let rate: f64 = support::variable("BENCH_RATE", 100.0);
-    let commits = times();
-    let mut half_rates = Vec::new();
-    for half in [false, true] {
-        let (mut to_median, mut to_p99) = (vec![Vec::new(); ways.len()], vec![Vec::new(); ways.len()]);
-        for round in 0..length.rounds {
-            let rate = if half {
-                let run = load::insert_lines(&ways[0].database, 256, length.part / 3, lines).await;
-                half_rates.push(run.rate / 2.0);
-                run.rate / 2.0
-            } else {
-                rate
-            };
-            let commit = (!half).then(|| {
-                let commit = paced_commits(&plain, rate, length.part, lines);
-                commits.borrow_mut().add(&commit).unwrap();
-                commit
-            });
-            // Each begins every other round.
-            let count = ways.len();
-            for place in (0..count).map(|place| (place + round) % count) {
-                let way = &mut ways[place];
-                let (times, run) = open_loop(&way.database, rate, length.part, lines).await;
-                let p99 = times.borrow().value_at_quantile(0.99) as f64;
-                way.times.borrow_mut().add(&*times.borrow()).unwrap();
-                way.p99s.push(p99);
-                way.batches.push(run.batch);
-                if let Some(commit) = &commit {
-                    to_median[place].push(p99 / commit.value_at_quantile(0.5).max(1) as f64);
-                    to_p99[place].push(p99 / commit.value_at_quantile(0.99).max(1) as f64);
-                }
+    let (commits, behind) = (times(), times());
+    // Each begins every other round.
+    let count = ways.len();
+    let places = |round: usize| (0..count).map(move |place| (place + round) % count);
+    for round in 0..length.rounds {
+        let commit = paced_commits(&plain, rate, length.part, lines);
+        commits.borrow_mut().add(&commit).unwrap();
+        let answers = open_loop(rate, length.part, lines, |values| channel.insert(values)).await;
+        behind.borrow_mut().add(&*answers.borrow()).unwrap();
+        let beside = [
+            commit.value_at_quantile(0.5),
+            commit.value_at_quantile(0.99),
+            answers.borrow().value_at_quantile(0.99),
+        ];
+        for place in places(round) {
+            let p99 = at_rate(&mut ways[place], rate, length.part, lines).await;
+            for (all, beside) in ways[place].ratios.iter_mut().zip(beside) {
+                all.push(p99 / beside.max(1) as f64);
             }
         }
-        if !half {
-            println!("| {rate:.0} | a plain thread, autocommit | {} | | | | 1 |", shown(&commits));
-        }
-        for (place, way) in ways.iter_mut().enumerate() {
-            let ratios = [&to_median, &to_p99].map(|all| Spread::of(all[place].iter().copied()));
-            let ratios = if half { "- | -".into() } else { format!("{:.2} | {:.2}", ratios[0], ratios[1]) };
-            let rate = if half { Spread::of(half_rates.iter().copied()).median } else { rate };
-            let [p99s, batches] =
-                [&mut way.p99s, &mut way.batches].map(|all| Spread::of(std::mem::take(all)));
-            println!(
-                "| {rate:.0} | {} | {} | {p99s:.0} | {ratios} | {:.1} |",
-                way.name,
-                shown(&way.times),
-                batches.median
-            );
-            way.times = times();
+    }
+    println!("| {rate:.0} | a COMMIT of a plain thread | {} | | | | | 1 |", shown(&commits));
+    println!("| {rate:.0} | the same behind a channel | {} | | | | | 1 |", shown(&behind));
+    for way in &mut ways {
+        way.print(rate);
+    }
+    let mut half_rates = Vec::new();
+    for round in 0..length.rounds {
+        let half = load::insert_lines(&ways[0].database, 256, length.part / 3, lines).await.rate / 2.0;
+        half_rates.push(half);
+        for place in places(round) {
+            at_rate(&mut ways[place], half, length.part, lines).await;
         }
     }
-    for way in ways {
+    let half = Spread::of(half_rates).median;
+    for mut way in ways {
+        way.print(half);
         way.database.shutdown().await;
+    }
+}
+
+/// One round; its p99.
+async fn at_rate(way: &mut Way, rate: f64, time: Duration, lines: &Lines) -> f64 {
+    let before = way.database.status().writer;
+    let database = &way.database;
+    let times = open_loop(rate, time, lines, |values| {
+        let database = database.clone();
+        async move { drop(database.execute((INSERT, values)).await.unwrap()) }
+    })
+    .await;
+    let after = way.database.status().writer;
+    let (writes, commits) = (after.committed - before.committed, after.commits - before.commits);
+    way.batches.push(writes as f64 / commits.max(1) as f64);
+    way.times.borrow_mut().add(&*times.borrow()).unwrap();
+    let p99 = times.borrow().value_at_quantile(0.99) as f64;
+    way.p99s.push(p99);
+    p99
+}
+
+/// The least that is between an event loop and a COMMIT: a thread that takes one row after the other from a channel, and
+/// answers. What it costs to wake both up is in it.
+struct PlainThread(mpsc::Sender<(Params, oneshot::Sender<()>)>);
+
+impl PlainThread {
+    fn start(conn: actix_sqlite::rusqlite::Connection) -> Self {
+        let (sender, rows) = mpsc::channel::<(Params, oneshot::Sender<()>)>();
+        std::thread::spawn(move || {
+            let mut insert = conn.prepare(INSERT).unwrap();
+            for (values, answer) in rows {
+                let Params::Positional(values) = values else { unreachable!("they are made by position") };
+                insert.execute(params_from_iter(&values)).unwrap();
+                let _ = answer.send(());
+            }
+        });
+        Self(sender)
+    }
+
+    fn insert(&self, values: Params) -> impl Future<Output = ()> + use<> {
+        let (answer, answered) = oneshot::channel();
+        self.0.send((values, answer)).unwrap();
+        async move { answered.await.unwrap() }
     }
 }
 
@@ -187,14 +241,21 @@ fn paced_commits(
 }
 
 /// Tells what is due, when it is due, by its number and its time. From a thread of its own: the event loop's timer is no
-/// finer than a millisecond.
-fn schedule(begun: Instant, rate: f64, time: Duration) -> UnboundedReceiver<(usize, Instant)> {
+/// finer than a millisecond. At a high rate it tells of several at once, each of which is late by a part of the pause: a
+/// thread that wakes up for each would take a core for itself.
+fn schedule(begun: Instant, rate: f64, time: Duration) -> UnboundedReceiver<Vec<(usize, Instant)>> {
+    const PAUSE: Duration = Duration::from_micros(250);
     let (sender, schedule) = unbounded_channel();
     std::thread::spawn(move || {
         let dues = (0_u32..).map(|number| begun + Duration::from_secs_f64(f64::from(number) / rate));
-        for (number, due) in dues.take_while(|due| *due < begun + time).enumerate() {
-            std::thread::sleep(due.saturating_duration_since(Instant::now()));
-            if sender.send((number, due)).is_err() {
+        let mut dues = dues.take_while(|due| *due < begun + time).enumerate().peekable();
+        let mut next = begun;
+        while let Some((_, due)) = dues.peek() {
+            std::thread::sleep(next.max(*due).saturating_duration_since(Instant::now()));
+            let now = Instant::now();
+            next = now + PAUSE;
+            let group = std::iter::from_fn(|| dues.next_if(|(_, due)| *due <= now)).collect();
+            if sender.send(group).is_err() {
                 return;
             }
         }
@@ -202,26 +263,30 @@ fn schedule(begun: Instant, rate: f64, time: Duration) -> UnboundedReceiver<(usi
     schedule
 }
 
-async fn open_loop(database: &Database, rate: f64, time: Duration, lines: &Lines) -> (Times, Run) {
-    let (times, before) = (times(), database.status().writer);
-    let begun = Instant::now();
-    let mut schedule = schedule(begun, rate, time);
+/// Sends the rows that are due when they are due, whether or not those before are answered. How long each took.
+async fn open_loop<W: Future<Output = ()> + 'static>(
+    rate: f64,
+    time: Duration,
+    lines: &Lines,
+    write: impl Fn(Params) -> W,
+) -> Times {
+    let times = times();
+    let mut schedule = schedule(Instant::now(), rate, time);
     let mut under_way = Vec::new();
-    while let Some((number, due)) = schedule.recv().await {
-        let values = load::values(&lines[number % lines.len()]);
-        let (database, times) = (database.clone(), Rc::clone(&times));
-        under_way.push(actix_rt::spawn(async move {
-            database.execute((INSERT, values)).await.unwrap();
-            record(&times, due.elapsed());
-        }));
+    while let Some(group) = schedule.recv().await {
+        for (number, due) in group {
+            let answered = write(load::values(&lines[number % lines.len()]));
+            let times = Rc::clone(&times);
+            under_way.push(actix_rt::spawn(async move {
+                answered.await;
+                record(&times, due.elapsed());
+            }));
+        }
     }
     for write in under_way {
         write.await.unwrap();
     }
-    let (seconds, after) = (begun.elapsed().as_secs_f64(), database.status().writer);
-    let (writes, commits) = (after.committed - before.committed, after.commits - before.commits);
-    let batch = writes as f64 / commits.max(1) as f64;
-    (times, Run { writes: writes as f64, rate: writes as f64 / seconds, batch })
+    times
 }
 
 async fn tickers(synchronous: Synchronous, length: Length, lines: &Lines, directory: &Path) {
@@ -284,8 +349,10 @@ async fn tick(late: Times) {
 /// Another thread says every millisecond what time it is.
 async fn answer_pings(late: Times, time: Duration) {
     let mut pings = schedule(Instant::now(), 1000.0, time);
-    while let Some((_, sent)) = pings.recv().await {
-        record(&late, sent.elapsed());
+    while let Some(group) = pings.recv().await {
+        for (_, sent) in group {
+            record(&late, sent.elapsed());
+        }
     }
 }
 
