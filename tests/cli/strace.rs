@@ -62,28 +62,27 @@ impl Point {
     /// Puts strace before the daemon. It traces as a grandchild (`-D`), so that the child is the daemon itself.
     fn trace(self, command: &mut Command, log: &Path) {
         let Self { call, effect, nth, for_ever } = self;
-        let mut strace = Command::new("strace");
-        strace.args(["-D", "-f", "-q", "-o"]).arg(log);
-        if effect != Effect::Kill {
-            // Quicker, but signals are not sent then (strace 6.1).
-            strace.arg("--seccomp-bpf");
-        }
-        strace.arg(format!("--trace={call}"));
-        strace.arg(format!(
-            "--inject={call}:{}:when={nth}{}",
-            effect.words(),
-            if for_ever { "+" } else { "" }
-        ));
-        strace.arg("--").arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
-        for (name, value) in command.get_envs() {
-            match value {
-                Some(value) => strace.env(name, value),
-                None => strace.env_remove(name),
-            };
-        }
-        strace.current_dir(command.get_current_dir().unwrap());
-        *command = strace;
+        let inject =
+            format!("--inject={call}:{}:when={nth}{}", effect.words(), if for_ever { "+" } else { "" });
+        // Quicker, but signals are not sent then (strace 6.1).
+        let quick = if effect == Effect::Kill { &[][..] } else { &["--seccomp-bpf"] };
+        put_strace_before(command, log, &[quick, &[&inject]].concat(), call);
     }
+}
+
+/// Has these calls of a command traced.
+fn put_strace_before(command: &mut Command, log: &Path, options: &[&str], calls: &str) {
+    let mut strace = Command::new("strace");
+    strace.args(["-D", "-f", "-q", "-o"]).arg(log).args(options).arg(format!("--trace={calls}"));
+    strace.arg("--").arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => strace.env(name, value),
+            None => strace.env_remove(name),
+        };
+    }
+    strace.current_dir(command.get_current_dir().unwrap());
+    *command = strace;
 }
 
 /// What a caller was told of its write.
@@ -317,4 +316,40 @@ fn a_log_that_another_process_left_is_synced_before_anything_else() {
     daemon.signal("-TERM");
     assert_eq!(daemon.wait().0.code(), Some(0));
     place.run(&["query", "SELECT x FROM left", "--database", "data.db"]).ok();
+}
+
+#[test]
+fn a_checkpoint_beside_the_writer_syncs_what_it_has_moved() {
+    if !can_trace() {
+        return;
+    }
+    let (place, calls) = (Place::new(), "fsync,fdatasync");
+    let log = place.path("strace.log");
+    let mut daemon = Daemon::start_with(&place, |command| put_strace_before(command, &log, &["-y"], calls));
+    let agent =
+        ureq::Agent::new_with_config(ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).build());
+    let execute = |sql: &str| {
+        agent.post(format!("{}/v1/execute", daemon.url)).send_json(json!({"sql": sql})).unwrap();
+    };
+    let checkpoints = || -> (u64, u64) {
+        let mut status = agent.get(format!("{}/v1/status", daemon.url)).call().unwrap();
+        let database = &status.body_mut().read_json::<Value>().unwrap()["database"];
+        (database["checkpoints"].as_u64().unwrap(), database["checkpoints_ahead"].as_u64().unwrap())
+    };
+    execute("CREATE TABLE t (x)");
+    while checkpoints().1 < 4 {
+        execute("INSERT INTO t VALUES (zeroblob(100000))");
+    }
+    let (whole, ahead) = checkpoints();
+    daemon.signal("-TERM");
+    let (status, stderr) = daemon.wait();
+    assert_eq!(status.code(), Some(0), "{stderr}");
+    let is_whole = |log: &str| log.lines().any(|line| line.contains("exited with 0"));
+    let begun = Instant::now();
+    let mut log_text = String::new();
+    while !is_whole(&log_text) && begun.elapsed() < Duration::from_secs(5) {
+        log_text = std::fs::read_to_string(&log).unwrap();
+    }
+    let syncs = log_text.lines().filter(|line| line.contains("data.db>")).count() as u64;
+    assert!(syncs >= whole + ahead, "{syncs} syncs of the file, {whole} checkpoints and {ahead} ahead");
 }

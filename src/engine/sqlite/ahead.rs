@@ -2,13 +2,13 @@
 //! moved the writer's own checkpoint, which alone starts the log again, need not move any more.
 //!
 //! A PASSIVE checkpoint goes beside any writer (<https://sqlite.org/wal.html#concurrency>), but never reaches the end of a
-//! log that grows; so it is asked for while the log is short of the size at which the writer does the rest. Where it fails
-//! nothing is lost: the writer's own checkpoint has more to move, and tells what is wrong.
+//! log that grows: the writer does the rest. Where it fails nothing is lost: the writer's own checkpoint has more to move, and tells what is wrong.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ffi};
 
 use super::wal;
 use crate::stats::{self, Stats};
@@ -29,6 +29,8 @@ pub(super) struct Ahead {
 struct Desk {
     order: Mutex<Order>,
     changed: Condvar,
+    /// Pages of the log that are in the file.
+    moved: AtomicU64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -83,6 +85,16 @@ impl Ahead {
         is_served
     }
 
+    /// So many pages of the log are in the file, from its beginning, after the last checkpoint here.
+    pub(super) fn moved(&self) -> u64 {
+        self.desk.moved.load(Relaxed)
+    }
+
+    /// The log begins again.
+    pub(super) fn forget(&self) {
+        self.desk.moved.store(0, Relaxed);
+    }
+
     /// Whether one is on its way.
     pub(super) fn is_underway(&self) -> bool {
         *self.desk.lock() == Order::Checkpoint
@@ -119,10 +131,14 @@ fn serve(desk: &Desk, open: &Open, stats: &Stats) {
     let mut conn = None;
     while desk.wait_while(Order::None) == Order::Checkpoint {
         let opened = conn.take().map_or_else(open, Ok);
-        let checkpoint = |conn| match wal::checkpoint(&conn, "PASSIVE") {
-            Ok(_) => Ok(conn),
-            Err(error) => Err(error.to_string()),
-        };
+        let checkpoint =
+            |conn| match wal::checkpoint(&conn, "PASSIVE").and_then(|it| sync(&conn).map(|()| it)) {
+                Ok(wal::Checkpoint { moved, .. }) => {
+                    desk.moved.store(u64::try_from(moved).unwrap_or_default(), Relaxed);
+                    Ok(conn)
+                }
+                Err(error) => Err(error.to_string()),
+            };
         match opened.and_then(checkpoint) {
             Ok(good) => {
                 stats::add(&stats.checkpoints_ahead, 1);
@@ -131,5 +147,29 @@ fn serve(desk: &Desk, open: &Open, stats: &Stats) {
             Err(reason) => tracing::debug!(reason, "a checkpoint ahead of the writer failed"),
         }
         desk.set(Order::None);
+    }
+}
+
+/// SQLite syncs the file only after a checkpoint that has reached the end of the log, and such a sync would have all the
+/// pages to write that others have moved. By the connection's own handle: to close another one would let go of the
+/// locks that SQLite has on the file (<https://sqlite.org/src/artifact/os_unix.c>, on POSIX advisory locks).
+#[allow(unsafe_code, reason = "rusqlite has no safe form of sqlite3_file_control")]
+fn sync(conn: &Connection) -> rusqlite::Result<()> {
+    let mut file: *mut ffi::sqlite3_file = std::ptr::null_mut();
+    // SAFETY: the connection is open and used by this thread alone. What is asked for is a pointer to its file, which lives
+    // as long as it does; its methods, if it has any, are those of the VFS, and `xSync` may be called at any time.
+    let code = unsafe {
+        let name = c"main".as_ptr();
+        let place = (&raw mut file).cast();
+        match ffi::sqlite3_file_control(conn.handle(), name, ffi::SQLITE_FCNTL_FILE_POINTER, place) {
+            ffi::SQLITE_OK if !file.is_null() && !(*file).pMethods.is_null() => {
+                (*(*file).pMethods).xSync.map_or(ffi::SQLITE_OK, |sync| sync(file, ffi::SQLITE_SYNC_NORMAL))
+            }
+            code => code,
+        }
+    };
+    match code {
+        ffi::SQLITE_OK => Ok(()),
+        code => Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)),
     }
 }
