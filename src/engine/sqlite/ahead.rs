@@ -2,7 +2,8 @@
 //! moved the writer's own checkpoint, which alone starts the log again, need not move any more.
 //!
 //! A PASSIVE checkpoint goes beside any writer (<https://sqlite.org/wal.html#concurrency>), but never reaches the end of a
-//! log that grows: the writer does the rest. Where it fails nothing is lost: the writer's own checkpoint has more to move, and tells what is wrong.
+//! log that grows: the writer does the rest. Where it fails nothing is lost: the writer's own checkpoint has more to move,
+//! and tells what is wrong.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -152,7 +153,7 @@ fn serve(desk: &Desk, open: &Open, stats: &Stats) {
 
 /// SQLite syncs the file only after a checkpoint that has reached the end of the log, and such a sync would have all the
 /// pages to write that others have moved. By the connection's own handle: to close another one would let go of the
-/// locks that SQLite has on the file (<https://sqlite.org/src/artifact/os_unix.c>, on POSIX advisory locks).
+/// locks that SQLite has on the file (<https://sqlite.org/howtocorrupt.html>, 2.2).
 #[allow(unsafe_code, reason = "rusqlite has no safe form of sqlite3_file_control")]
 fn sync(conn: &Connection) -> rusqlite::Result<()> {
     let mut file: *mut ffi::sqlite3_file = std::ptr::null_mut();

@@ -3,10 +3,10 @@
 //!
 //! PASSIVE waits for nobody and is run when the log has passed a size: first by a thread beside the writer (`ahead.rs`). Past
 //! some times that size that thread goes on until there is little left, and the writer moves that, after which the log
-//! starts again; writes wait for no more of it. TRUNCATE is run past a larger one and when the
-//! file is closed (<https://sqlite.org/c3ref/wal_checkpoint_v2.html>). Both are tried again while no writes come. At the
-//! limit, only a TRUNCATE that succeeds lets the next batch through: it alone proves that no reader is in the log. If
-//! somebody else checkpoints, NOOP tells how far they are, and an empty COMMIT whether it starts the log again.
+//! starts again; writes wait for no more of it. TRUNCATE is run past a larger size and when the file is closed
+//! (<https://sqlite.org/c3ref/wal_checkpoint_v2.html>). Both are tried again while no writes come. At the limit, only a
+//! TRUNCATE that succeeds lets the next batch through: it alone proves that no reader is in the log. If somebody else
+//! checkpoints, NOOP tells how far they are, and an empty COMMIT whether it starts the log again.
 
 use std::cell::Cell;
 use std::path::Path;
