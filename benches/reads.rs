@@ -4,9 +4,9 @@
 //! prepared SELECT again and again. Both copy every value out. Selected are one row by its key, or 50 rows from a key on,
 //! at random among `BENCH_ROWS`.
 //!
-//! With nothing else going on, and while writes run: ours from `BENCH_WRITERS` callers, each awaiting its receipt, at full
-//! speed; beside the plain readers a plain writer writes the same rows in batches of the size ours had, and no faster than
-//! ours did in the same round, so that both compete with the same writes. That it kept up shows in its rate.
+//! With nothing else going on, and while writes run: beside the plain readers a plain writer, at full speed, in batches of
+//! `BENCH_WRITERS`; ours from as many callers, each awaiting its receipt, and no faster than the plain one was in the same
+//! round, so that both compete with the same writes. That they kept up shows in their rate.
 //!
 //! `cargo bench --bench reads`; `BENCH_ROUNDS` (5), `BENCH_SECONDS` (1), `BENCH_ROWS` (100000), `BENCH_READERS` (1,64),
 //! `BENCH_WRITERS` (64), `BENCH_ONLY` (a part of the line's name, such as `key`), `BENCH_DIR`.
@@ -31,7 +31,7 @@ use actix_sqlite::rusqlite::{Connection, OpenFlags, Statement};
 use actix_sqlite::settings::Synchronous;
 use actix_sqlite::{Database, Linger, params};
 use hdrhistogram::Histogram;
-use load::{Lines, Run};
+use load::{INSERT, Lines, Run};
 use support::{Length, Spread};
 
 /// What is selected.
@@ -125,11 +125,11 @@ async fn line(setup: &Setup, length: Length, lines: &Lines, directory: &Path) {
     let latencies = Rc::new(RefCell::new(Histogram::new_with_bounds(1, 60_000_000, 3).unwrap()));
     let (mut ratios, mut our_rates, mut plain_rates) = (Vec::new(), Vec::new(), Vec::new());
     let (mut our_writes, mut plain_writes, mut batches) = (Vec::new(), Vec::new(), Vec::new());
-    through_the_pool(&ours, setup, length.part / 5, lines, &latencies).await;
+    through_the_pool(&ours, setup, length.part / 5, lines, &latencies, None).await;
     latencies.borrow_mut().reset();
     for _ in 0..length.rounds {
-        let (rate, written) = through_the_pool(&ours, setup, length.part, lines, &latencies).await;
-        let (plain, plainly) = plain(&plain_file, threads, setup, length.part, lines, written);
+        let (plain, plainly) = plain(&plain_file, threads, setup, length.part, lines);
+        let (rate, written) = through_the_pool(&ours, setup, length.part, lines, &latencies, plainly).await;
         ratios.push(rate / plain);
         our_rates.push(rate);
         plain_rates.push(plain);
@@ -166,18 +166,18 @@ fn fill(file: &Path, rows: usize, lines: &Lines) {
     load::plain_batches(&conn, rows, lines, || !is_full.replace(true)).unwrap();
 }
 
-/// Reads a second, and what was written meanwhile.
+/// Reads a second, and what was written meanwhile, no faster than this.
 async fn through_the_pool(
     database: &Database,
     setup: &Setup,
     time: Duration,
     lines: &Lines,
     latencies: &Rc<RefCell<Histogram<u64>>>,
+    pace: Option<Run>,
 ) -> (f64, Option<Run>) {
-    let writers = setup.writes.map(|_| {
+    let writers = pace.map(|pace| {
         let (database, lines) = (database.clone(), Rc::clone(lines));
-        let callers = support::variable("BENCH_WRITERS", 64);
-        actix_rt::spawn(async move { load::insert_lines(&database, callers, time, &lines).await })
+        actix_rt::spawn(async move { insert_at(pace.rate, &database, time, &lines).await })
     });
     let (begun, done) = (Instant::now(), Rc::new(Cell::new(0_u32)));
     let tasks: Vec<_> = (0..setup.readers)
@@ -208,23 +208,36 @@ async fn through_the_pool(
     }
 }
 
-/// The same on plain connections.
-fn plain(
-    file: &Path,
-    threads: usize,
-    setup: &Setup,
-    time: Duration,
-    lines: &Lines,
-    written: Option<Run>,
-) -> (f64, Option<Run>) {
+fn writers() -> usize {
+    support::variable("BENCH_WRITERS", 64)
+}
+
+/// From callers that each await a receipt, and then their turn.
+async fn insert_at(rate: f64, database: &Database, time: Duration, lines: &Lines) -> Run {
+    let (lines, door, begun) = (Rc::clone(lines), database.clone(), Instant::now());
+    load::closed_loop(database, writers(), time, move |n| {
+        let (values, door) = (load::values(&lines[n % lines.len()]), door.clone());
+        let due = begun + Duration::from_secs_f64(n as f64 / rate);
+        async move {
+            if due > Instant::now() {
+                actix_rt::time::sleep_until(due.into()).await;
+            }
+            door.execute((INSERT, values)).await.map(|_| ())
+        }
+    })
+    .await
+}
+
+/// The same on plain connections, with writes at full speed.
+fn plain(file: &Path, threads: usize, setup: &Setup, time: Duration, lines: &Lines) -> (f64, Option<Run>) {
     let (done, over) = (AtomicUsize::new(0), AtomicBool::new(false));
     let lines: &[AddMessageLog] = lines;
     std::thread::scope(|scope| {
-        let writer = written.zip(setup.writes).map(|(ours, synchronous)| {
+        let writer = setup.writes.map(|synchronous| {
             let over = &over;
             scope.spawn(move || {
                 let conn = load::plain_connection(file, synchronous);
-                as_fast_as(ours, &conn, lines, over)
+                load::plain_batches(&conn, writers(), lines, || !over.load(Relaxed)).unwrap()
             })
         });
         let begun = Instant::now();
@@ -250,20 +263,6 @@ fn plain(
         over.store(true, Relaxed);
         (rate, writer.map(|writer| writer.join().unwrap()))
     })
-}
-
-/// Writes in batches of the size ours had, and no more of them in a second.
-fn as_fast_as(ours: Run, conn: &Connection, lines: &[AddMessageLog], over: &AtomicBool) -> Run {
-    let batch = load::whole(ours.batch).max(1);
-    let pause = Duration::from_secs_f64(batch as f64 / ours.rate);
-    let due = Cell::new(Instant::now());
-    let goes_on = || {
-        // What is late is caught up with: the rate is that of the whole time.
-        std::thread::sleep(due.get().saturating_duration_since(Instant::now()));
-        due.set(due.get() + pause);
-        !over.load(Relaxed)
-    };
-    load::plain_batches(conn, batch, lines, goes_on).unwrap()
 }
 
 fn plain_reader(file: &Path) -> Connection {
