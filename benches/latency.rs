@@ -223,16 +223,7 @@ fn paced_commits(
         let line = &lines[number as usize % lines.len()];
         // From when it begins: a thread that wakes up late is no part of a COMMIT.
         let woken = Instant::now();
-        insert
-            .execute((
-                &line.kook_message_id,
-                &line.kook_channel_id,
-                &line.sender_name,
-                &line.content,
-                &line.target_platform,
-                line.latency_ms,
-            ))
-            .unwrap();
+        load::insert_line(&mut insert, line).unwrap();
         histogram.saturating_record(u64::try_from(woken.elapsed().as_micros()).unwrap());
         number += 1;
         due = begun + Duration::from_secs_f64(f64::from(number) / rate);

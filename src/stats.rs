@@ -252,7 +252,7 @@ pub struct QueueStatus {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 pub struct WriterStatus {
-    /// The number of the last COMMIT.
+    /// The number of the last COMMIT. Before the first one of this process: one that none in the file is above.
     pub last_commit: u64,
     /// COMMITs.
     pub commits: u64,

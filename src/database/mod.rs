@@ -205,7 +205,7 @@ impl Database {
         bulk.into_iter().chain(interactive)
     }
 
-    /// The number of the last COMMIT.
+    /// The number of the last COMMIT. Before the first one of this process: one that none in the file is above.
     pub fn last_commit(&self) -> CommitSeq {
         *self.inner.shared.last_commit.borrow()
     }

@@ -1,6 +1,7 @@
 //! The database at a glance.
 
 use super::Database;
+use crate::engine::sqlite::log_path;
 use crate::queue::{Queue, Queued};
 use crate::stats::{DatabaseStatus, QueueStatus, ReadersStatus, State, Status, WriterStatus, get};
 
@@ -73,12 +74,10 @@ impl Database {
     fn database_status(&self) -> DatabaseStatus {
         let (stats, settings) = (&self.inner.shared.stats, &self.inner.settings.database);
         let size = |path: &std::path::Path| std::fs::metadata(path).map_or(0, |file| file.len());
-        let mut wal = settings.path.as_os_str().to_owned();
-        wal.push("-wal");
         DatabaseStatus {
             path: settings.path.display().to_string(),
             bytes: size(&settings.path),
-            wal_bytes: size(wal.as_ref()),
+            wal_bytes: size(&log_path(&settings.path)),
             wal_max_bytes: settings.wal_max_size.as_u64(),
             sqlite_version: rusqlite::version().to_owned(),
             synchronous: settings.synchronous.name().to_owned(),

@@ -27,7 +27,7 @@ pub(crate) trait Engine: Send + Sync + 'static {
 
 /// One writer's connection.
 pub(crate) trait WriteEngine {
-    /// The number of the last COMMIT in the file.
+    /// The number of the last COMMIT. In a file that was just opened for the first time none is higher.
     fn last_commit(&self) -> CommitSeq;
 
     /// Commits the writes in order, each succeeding or failing alone. `outcomes` is filled only with what is final, so

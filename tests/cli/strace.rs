@@ -142,18 +142,21 @@ struct Counts {
     unanswered: usize,
 }
 
-fn fired(log: &Path) -> bool {
-    let log = std::fs::read_to_string(log).unwrap_or_default();
+fn fired(log: &str) -> bool {
     log.contains("(INJECTED)") || log.contains("killed by SIGKILL")
 }
 
-/// strace writes its last lines when the daemon is gone already.
-fn fires_soon(log: &Path) -> bool {
+fn read(log: &Path) -> String {
+    std::fs::read_to_string(log).unwrap_or_default()
+}
+
+/// Whether this becomes true of the log: strace writes its last lines when the daemon is gone already.
+fn soon(log: &Path, is_so: impl Fn(&str) -> bool) -> bool {
     let begun = Instant::now();
-    while !fired(log) && begun.elapsed() < Duration::from_secs(5) {
+    while !is_so(&read(log)) && begun.elapsed() < Duration::from_secs(5) {
         std::thread::sleep(Duration::from_millis(2));
     }
-    fired(log)
+    is_so(&read(log))
 }
 
 fn run(point: Point, template: &[u8], counts: &mut Counts) {
@@ -184,7 +187,7 @@ fn run(point: Point, template: &[u8], counts: &mut Counts) {
             let ends = |told: &Told| matches!(told, Told::Nothing | Told::Unknown | Told::GivenUp);
             ended = told.values().any(ends);
             all_told.extend(told);
-            more -= i64::from(fired(&log));
+            more -= i64::from(fired(&read(&log)));
             if more < 0 || ended {
                 break;
             }
@@ -194,7 +197,7 @@ fn run(point: Point, template: &[u8], counts: &mut Counts) {
         }
     }
     let (status, stderr) = daemon.wait();
-    assert!(fires_soon(&log), "{point:?} did not fire: {stderr}");
+    assert!(soon(&log, fired), "{point:?} did not fire: {stderr}");
     counts.points += 1;
     let is_killed = status.signal() == Some(9);
     assert_eq!(is_killed, point.effect == Effect::Kill, "{point:?}: {status}: {stderr}");
@@ -344,12 +347,7 @@ fn a_checkpoint_beside_the_writer_syncs_what_it_has_moved() {
     daemon.signal("-TERM");
     let (status, stderr) = daemon.wait();
     assert_eq!(status.code(), Some(0), "{stderr}");
-    let is_whole = |log: &str| log.lines().any(|line| line.contains("exited with 0"));
-    let begun = Instant::now();
-    let mut log_text = String::new();
-    while !is_whole(&log_text) && begun.elapsed() < Duration::from_secs(5) {
-        log_text = std::fs::read_to_string(&log).unwrap();
-    }
-    let syncs = log_text.lines().filter(|line| line.contains("data.db>")).count() as u64;
-    assert!(syncs >= whole + ahead, "{syncs} syncs of the file, {whole} checkpoints and {ahead} ahead");
+    let syncs = |log: &str| log.lines().filter(|line| line.contains("data.db>")).count() as u64;
+    let is_enough = soon(&log, |log| syncs(log) >= whole + ahead);
+    assert!(is_enough, "{} syncs of the file, {whole} checkpoints and {ahead} ahead", syncs(&read(&log)));
 }

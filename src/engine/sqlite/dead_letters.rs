@@ -69,7 +69,7 @@ fn bury_one(writer: &SqliteWriter, burial: &Burial) -> rusqlite::Result<()> {
     let (code, message, failed_at) = (burial.error.code(), burial.error.to_string(), burial.failed_at);
     match &burial.what {
         Buried::New { token, statements, key } => {
-            // It may be there: a COMMIT that failed may have come to be all the same.
+            // It may be there: whatever ended the writer after the COMMIT, it is told the same again.
             let sql = own!(
                 "INSERT INTO _actix_sqlite_dead_letters
                      (token, statements, key, code, message, failed_at, attempts)

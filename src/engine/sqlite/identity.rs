@@ -12,6 +12,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use super::log_path;
+
 /// What a name stood for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct File {
@@ -63,9 +65,7 @@ pub(super) struct OpenFiles(Vec<(PathBuf, Option<File>)>);
 impl OpenFiles {
     /// As their names stand now, with the connection just opened.
     pub(super) fn of(path: &Path) -> Self {
-        let mut wal = path.as_os_str().to_owned();
-        wal.push("-wal");
-        Self([path.to_owned(), wal.into()].map(|path| (path.clone(), File::at(&path))).into())
+        Self([path.to_owned(), log_path(path)].map(|path| (path.clone(), File::at(&path))).into())
     }
 
     /// What is wrong with them, if anything is.

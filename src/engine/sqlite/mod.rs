@@ -34,6 +34,7 @@ use super::{Engine, ReadEngine, WriteEngine};
 use crate::error::StartError;
 use crate::settings::Settings;
 use crate::stats::Stats;
+pub(crate) use wal::log_path;
 
 /// Brings the schema of a file up to date; run on the writing connection before any write.
 pub(crate) type Migration = Box<dyn Fn(&mut Connection) -> Result<(), MigrationError> + Send + Sync>;

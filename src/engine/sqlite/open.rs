@@ -7,7 +7,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
-use super::{Migration, MigrationError, authorizer, dead_letters, errors, idempotency};
+use super::{Migration, MigrationError, authorizer, dead_letters, errors, idempotency, log_path};
 use crate::error::StartError;
 use crate::settings::Settings;
 use crate::stats::Stats;
@@ -125,16 +125,15 @@ fn refuse_lost_head(path: &Path) -> Result<(), StartError> {
     /// The header of a log without a single frame.
     const EMPTY_LOG: u64 = 32;
     let size = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
-    let mut wal = path.as_os_str().to_owned();
-    wal.push("-wal");
-    if size(path) > 0 || size(wal.as_ref()) <= EMPTY_LOG {
+    let wal = log_path(path);
+    if size(path) > 0 || size(&wal) <= EMPTY_LOG {
         return Ok(());
     }
     Err(StartError::NotADatabase {
         path: path.display().to_string(),
         reason: format!(
             "it is empty, and {} beside it is not; put the file back that belongs to it, or move the log away",
-            Path::new(&wal).display()
+            wal.display()
         ),
     })
 }
@@ -142,11 +141,10 @@ fn refuse_lost_head(path: &Path) -> Result<(), StartError> {
 /// Makes durable what another process left in the log. It may have been killed before it had synced its last COMMIT, and who
 /// sends that write again under its key is told that it is committed.
 pub(super) fn sync_log(path: &Path) -> Result<(), StartError> {
-    let mut wal = path.as_os_str().to_owned();
-    wal.push("-wal");
+    let wal = log_path(path);
     match std::fs::OpenOptions::new().write(true).open(&wal).and_then(|wal| wal.sync_all()) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(StartError::Open { path: Path::new(&wal).display().to_string(), reason: error.to_string() })
+            Err(StartError::Open { path: wal.display().to_string(), reason: error.to_string() })
         }
         _ => Ok(()),
     }

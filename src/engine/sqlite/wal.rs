@@ -9,7 +9,7 @@
 //! checkpoints, NOOP tells how far they are, and an empty COMMIT whether it starts the log again.
 
 use std::cell::Cell;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
@@ -87,9 +87,7 @@ impl Checkpointer {
         };
         let frame = u64::try_from(page_size).unwrap_or(4096).max(512) + FRAME_HEADER;
         let pages = |size: bytesize::ByteSize| (size.as_u64() / frame).max(1);
-        let mut wal = path.as_os_str().to_owned();
-        wal.push("-wal");
-        let wal_pages = std::fs::metadata(wal).map_or(0, |file| file.len()) / frame;
+        let wal_pages = std::fs::metadata(log_path(path)).map_or(0, |file| file.len()) / frame;
         WAL_PAGES.set(wal_pages);
         conn.wal_hook(Some(count_pages));
         let passive_pages = pages(settings.wal_checkpoint_size);
@@ -263,6 +261,13 @@ impl Checkpointer {
     }
 }
 
+/// The file beside a database that is its log (<https://sqlite.org/fileformat2.html#walformat>).
+pub(crate) fn log_path(database: &Path) -> PathBuf {
+    let mut path = database.as_os_str().to_owned();
+    path.push("-wal");
+    path.into()
+}
+
 pub(super) fn checkpoint(conn: &Connection, mode: &str) -> rusqlite::Result<Checkpoint> {
     let _trusted = Trusted::begin();
     conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
@@ -272,8 +277,8 @@ pub(super) fn checkpoint(conn: &Connection, mode: &str) -> rusqlite::Result<Chec
 
 /// Writes one page as it was.
 ///
-/// Of a log that was moved as a whole only a COMMIT can tell whether it starts again: a
-/// reader that is still in it prevents that, and a whole batch would make it so much longer each time.
+/// Of a log that was moved as a whole only a COMMIT can tell whether it starts again: a reader that is still in it prevents
+/// that, and a whole batch would make it so much longer each time.
 pub(super) fn commit_nothing(conn: &Connection) -> rusqlite::Result<()> {
     own::run(conn, own!("BEGIN IMMEDIATE"))?;
     // SQLite sees through what changes nothing at once, and commits nothing then.
