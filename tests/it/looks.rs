@@ -84,3 +84,14 @@ fn the_log_starts_again_though_readers_are_never_idle() {
         assert!(status.checkpoints > 0 && status.wal_bytes < 8 << 20, "{status:?}");
     });
 }
+
+/// Set by `.cargo/config.toml`; with one cache for all, a lock is taken for every page.
+#[test]
+fn sqlite_is_built_with_a_page_cache_for_each_connection() {
+    run(async {
+        let place = Place::new();
+        let database = place.open(|_| ()).await;
+        let is_shared = "SELECT sqlite_compileoption_used('ENABLE_MEMORY_MANAGEMENT')";
+        assert_eq!(integers(&database, is_shared).await, [0]);
+    });
+}
