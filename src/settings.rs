@@ -67,7 +67,7 @@ pub struct DatabaseSettings {
     /// How long a connection waits for a lock that somebody else holds.
     #[serde(with = "humantime_serde")]
     pub busy_timeout: Duration,
-    /// Size of the write-ahead log from which it is checkpointed: beside the writer, and at four to eight times that size
+    /// Size of the write-ahead log from which it is checkpointed: beside the writer, and at eight to sixteen times that size
     /// by the writer, which then starts it again. Less than 1 MiB: by the writer at once.
     pub wal_checkpoint_size: ByteSize,
     /// Size of the write-ahead log from which it is also truncated, which waits for no reader and may fail.

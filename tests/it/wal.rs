@@ -481,8 +481,8 @@ fn a_long_log_is_moved_beside_the_writer_and_the_rest_by_it_or_when_it_is_idle()
         let mut written = 0;
         while status().checkpoints == 0 {
             assert!(
-                log_size(&place) <= 9 << 20,
-                "the writer's own turn is at 4 MiB, or 8 while the other is at it"
+                log_size(&place) <= 17 << 20,
+                "the writer's own turn is at 8 MiB, or 16 while the other is at it"
             );
             for receipt in all(&database, (0..AT_ONCE).map(|_| insert())).await {
                 receipt.unwrap();

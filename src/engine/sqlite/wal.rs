@@ -1,9 +1,10 @@
 //! Keeps the write-ahead log short: explicit checkpoints whose results are looked at and counted, and a limit past which
 //! nothing is written.
 //!
-//! PASSIVE waits for nobody and is run when the log has passed a size: first by a thread beside the writer (`ahead.rs`). Past
-//! some times that size that thread goes on until there is little left, and the writer moves that, after which the log
-//! starts again; writes wait for no more of it. TRUNCATE is run past a larger size and when the file is closed
+//! PASSIVE waits for nobody and is run when the log has passed a size: first by a thread beside the writer (`ahead.rs`), in
+//! steps. If pages come faster than they go, the writer waits at the end of a step for the one before. Past some times that
+//! size the thread goes on until there is little left, and the writer moves that, after which the log starts again; writes
+//! wait for no more of it. TRUNCATE is run past a larger size and when the file is closed
 //! (<https://sqlite.org/c3ref/wal_checkpoint_v2.html>). Both are tried again while no writes come. At the limit, only a
 //! TRUNCATE that succeeds lets the next batch through: it alone proves that no reader is in the log. If somebody else
 //! checkpoints, NOOP tells how far they are, and an empty COMMIT whether it starts the log again.
@@ -37,9 +38,12 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// .. up to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// At so many times the size at which a checkpoint begins ahead of the writer, the log is to start again. The longer it is,
-/// the more often a page is in it that need be moved only once, and the fewer syncs.
-const WHOLE: u64 = 4;
+/// At so many times the size at which a checkpoint begins ahead of the writer, the log is to start again.
+const WHOLE: u64 = 8;
+
+/// So many times that size are moved at once: the more, the more often a page is among them that need be moved only once,
+/// and the fewer the syncs; but they go on for longer, and a COMMIT meanwhile waits for the same disk.
+const STEP: u64 = 2;
 
 /// Such a part of that size is little enough for the writer.
 const LITTLE: u64 = 16;
@@ -55,6 +59,8 @@ pub(super) struct Checkpointer {
     next_pages: u64,
     /// How many were not in the file when the last checkpoint ahead began, once the log is to start again.
     left: Option<u64>,
+    /// While that one runs the log may grow to so many.
+    wait_at: u64,
     /// If the last checkpoint was not the whole of it.
     idle_pause: Option<Duration>,
     busy_timeout: Duration,
@@ -101,6 +107,7 @@ impl Checkpointer {
             max_pages: pages(settings.wal_max_size),
             next_pages: passive_pages,
             left: None,
+            wait_at: passive_pages,
             idle_pause: (settings.checkpoint && wal_pages >= passive_pages).then_some(FIRST_PAUSE),
             busy_timeout: settings.busy_timeout,
             log_full,
@@ -152,18 +159,28 @@ impl Checkpointer {
         if pages >= (whole * 2).min(longest) {
             return false;
         }
-        if !ahead.is_underway() {
-            let left = pages.saturating_sub(ahead.moved());
-            let is_little = left <= self.passive_pages.div_ceil(LITTLE);
-            // What is written while one runs may be as much as what it moves.
-            let becomes_less = self.left.is_none_or(|before| left * 4 < before * 3);
-            if pages >= whole && (is_little || !becomes_less) || !ahead.begin() {
-                return false;
+        if ahead.is_underway() {
+            if pages < self.wait_at {
+                return true;
             }
-            self.left = (pages >= whole).then_some(left);
+            // Writes come faster than pages go. Who waits now waits for less than at the end.
+            ahead.finish();
         }
-        // Past the end it is looked at after each COMMIT.
-        self.next_pages = if pages < whole { whole.min(pages + self.passive_pages) } else { pages };
+        let is_last = pages >= whole;
+        let left = pages.saturating_sub(ahead.moved());
+        let is_little = left <= self.passive_pages.div_ceil(LITTLE);
+        // It does not while a reader is in the way.
+        let becomes_less = self.left.is_none_or(|before| left * 4 < before * 3);
+        if is_last && (is_little || !becomes_less) || !ahead.begin() {
+            return false;
+        }
+        // Past the end it is looked at after each COMMIT, and comes to at most half as much each time.
+        (self.left, self.next_pages, self.wait_at) = if is_last {
+            (Some(left), pages, pages + left / 2)
+        } else {
+            let step = self.passive_pages * STEP;
+            (None, pages + step, pages + step)
+        };
         // If no more writes come the writer does the rest.
         self.idle_pause = Some(FIRST_PAUSE);
         true
@@ -375,37 +392,71 @@ mod tests {
         assert!(checkpointer.refusal(&writer).unwrap().is_none());
     }
 
-    #[test]
-    fn what_is_left_for_the_writer_is_little() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("a.db");
-        let (writer, _other) = two(&path);
+    /// A writer with a thread ahead of it that takes so long before it moves the first page.
+    fn with_ahead(path: &Path, delay: Duration) -> (Connection, Checkpointer) {
+        let (writer, _) = two(path);
+        writer.pragma_update(None, "synchronous", "off").unwrap();
         let settings = DatabaseSettings {
             wal_checkpoint_size: bytesize::ByteSize::mib(1),
             ..DatabaseSettings::default()
         };
         let stats = Arc::new(Stats::new());
-        let file = path.clone();
-        let open = move || Connection::open(&file).map_err(|error| error.to_string());
-        let ahead = Ahead::new(open, Arc::clone(&stats));
-        let mut checkpointer =
-            Checkpointer::install(&writer, &path, &settings, Arc::clone(&stats), Arc::default(), Some(ahead))
-                .unwrap();
+        let file = path.to_owned();
+        let open = move || {
+            std::thread::sleep(delay);
+            Connection::open(&file).map_err(|error| error.to_string())
+        };
+        let ahead = Some(Ahead::new(open, Arc::clone(&stats)));
+        let checkpointer =
+            Checkpointer::install(&writer, path, &settings, stats, Arc::default(), ahead).unwrap();
         writer.execute_batch("CREATE TABLE t (x)").unwrap();
+        (writer, checkpointer)
+    }
+
+    /// A COMMIT. How many pages there are in the log.
+    fn commit(writer: &Connection) -> u64 {
+        writer.execute("INSERT INTO t VALUES (zeroblob(3000))", []).unwrap();
+        WAL_PAGES.get()
+    }
+
+    /// How many of them are not in the file, as far as is known.
+    fn not_moved(pages: u64, checkpointer: &Checkpointer) -> u64 {
+        pages.saturating_sub(checkpointer.ahead.as_ref().unwrap().moved())
+    }
+
+    #[test]
+    fn what_is_left_for_the_writer_is_little() {
+        let directory = tempfile::tempdir().unwrap();
+        let (writer, mut checkpointer) = with_ahead(&directory.path().join("a.db"), Duration::ZERO);
         let mut left = Vec::new();
         while left.len() < 5 {
-            writer.execute("INSERT INTO t VALUES (zeroblob(3000))", []).unwrap();
-            let (pages, ahead) = (WAL_PAGES.get(), checkpointer.ahead.as_ref().unwrap());
-            let not_moved = pages.saturating_sub(ahead.moved());
-            checkpointer.run(&writer, Occasion::Commit).unwrap();
-            if WAL_PAGES.get() == 0 {
+            let pages = commit(&writer);
+            if pages >= checkpointer.next_pages && !checkpointer.begin_ahead(pages) {
                 assert!(pages >= checkpointer.passive_pages * WHOLE, "{pages}");
-                left.push(not_moved);
+                left.push(not_moved(pages, &checkpointer));
             }
+            checkpointer.run(&writer, Occasion::Commit).unwrap();
         }
-        // As a rule: a disk may be so slow that as much comes as goes.
-        let least = left.iter().min().unwrap();
-        assert!(*least <= checkpointer.passive_pages.div_ceil(LITTLE), "{left:?}");
-        assert_eq!(stats::get(&stats.checkpoints), 5);
+        let most = left.iter().max().unwrap();
+        assert!(*most <= checkpointer.passive_pages.div_ceil(LITTLE), "{left:?}");
+        assert_eq!(stats::get(&checkpointer.stats.checkpoints), 5);
+    }
+
+    #[test]
+    fn pages_come_no_faster_than_they_go() {
+        let directory = tempfile::tempdir().unwrap();
+        let (writer, mut checkpointer) =
+            with_ahead(&directory.path().join("a.db"), Duration::from_millis(500));
+        // What came before the thread began, as much again while it is at it, and a COMMIT.
+        let most = checkpointer.passive_pages * STEP * 2 + 10;
+        loop {
+            let pages = commit(&writer);
+            let not_moved = not_moved(pages, &checkpointer);
+            assert!(not_moved <= most, "{not_moved} of {pages}");
+            if pages > 2 * most || stats::get(&checkpointer.stats.checkpoints) == 2 {
+                break;
+            }
+            checkpointer.run(&writer, Occasion::Commit).unwrap();
+        }
     }
 }
