@@ -290,6 +290,8 @@ async fn closed_loop<W: Future<Output = Result<(), WriteError>> + 'static>(
     latencies: &Rc<RefCell<Histogram<u64>>>,
     write: impl Fn() -> W + 'static,
 ) -> Run {
+    // Ends the wait of the writer since the round before, which is counted when it ends.
+    database.flush().await.unwrap();
     let before = database.status().writer.time;
     let (begun, latencies) = (Instant::now(), Rc::clone(latencies));
     let run = load::closed_loop(database, callers, time, move |_| {

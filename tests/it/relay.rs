@@ -408,6 +408,6 @@ fn a_day_of_chat_is_imported_line_by_line_and_only_once() {
         }
         let status = database.status();
         println!("{} lines twice in {} commits", total, status.writer.commits);
-        assert!(status.writer.commits < total / 10, "writes are committed in groups");
+        assert!(status.writer.commits < total / 4, "writes are committed in groups of eight at least");
     });
 }
