@@ -74,7 +74,7 @@ fn rows() -> Rows {
             "2026-01-31T12:34:56.789Z".into(),
         ]
     };
-    Rows { columns: columns.map(String::from).to_vec(), rows: (0..ROWS).map(row).collect() }
+    Rows { columns: columns.into_iter().collect(), rows: (0..ROWS).map(row).collect() }
 }
 
 mod policy {

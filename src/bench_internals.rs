@@ -10,7 +10,9 @@ use tokio::sync::oneshot;
 
 use crate::actors::ticket::{WriteAnswer, WriteTicket};
 use crate::layout::{Encoder, Layout};
-use crate::message::{CommitSeq, Committed, Execute, Receipt, Rows, StatementResult, Write, WriteRequest};
+use crate::message::{
+    CommitSeq, Committed, Execute, Receipt, Results, Rows, StatementResult, Write, WriteRequest,
+};
 use crate::policy::{
     AdmissionPolicy, BatchPolicy, Behind, FlushReason, Lane, LanePolicy, Linger, Overflow, Pending,
     RefusedBecause, Traffic, Verdict,
@@ -74,7 +76,7 @@ impl Ticket {
             last_insert_rowid: Some(rowid),
             ..StatementResult::default()
         };
-        self.0.answer(Ok(Committed { results: vec![result], commit: CommitSeq(1) }));
+        self.0.answer(Ok(Committed { results: Results::from_iter([result]), commit: CommitSeq(1) }));
     }
 }
 

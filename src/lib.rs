@@ -57,10 +57,10 @@ pub use error::{
     WriteError,
 };
 pub use message::{
-    Abort, BeginLease, CommitSeq, DeadLetter, Enqueue, Enqueued, Execute, ExpireDeadLetters, Expired,
-    GetDeadLetters, IdempotencyKey, Keyed, Params, ParamsError, Query, QueryOne, Read, Receipt, Retried,
-    RetryDeadLetters, Row, RowRef, Rows, Statement, StatementResult, Transact, Transacted, Transaction,
-    TransactionReceipt, Tx, Value, Write,
+    Abort, BeginLease, Columns, CommitSeq, DeadLetter, Enqueue, Enqueued, Execute, ExpireDeadLetters,
+    Expired, GetDeadLetters, IdempotencyKey, Keyed, Params, ParamsError, Query, QueryOne, Read, Receipt,
+    Results, Retried, RetryDeadLetters, Row, RowRef, Rows, Statement, StatementResult, Transact, Transacted,
+    Transaction, TransactionReceipt, Tx, Value, Write,
 };
 pub use policy::{FlushReason, Lane, Linger, Overflow, RestartPolicy};
 pub use settings::{Settings, SettingsError};

@@ -16,7 +16,7 @@ use super::ticket::{Chunk, Held, ReadReply, ReadTicket};
 use super::{Exit, Serve};
 use crate::engine::{Engine, ReadEngine, RowSink, Until};
 use crate::error::{ReadError, StatementError, StatementErrorKind as Kind};
-use crate::message::{Column, Description, Rows, StepResult, Value, panic_message};
+use crate::message::{Column, Columns, Description, Rows, StepResult, Value, panic_message};
 use crate::policy::RefusedBecause;
 use crate::queue::{ONE, Queued, Woken};
 use crate::settings::{self, ReadersSettings};
@@ -159,14 +159,16 @@ impl ReaderActor {
             Ok(found) => {
                 stats::add(&stats.queries, 1);
                 ticket.return_held();
-                // A caller that left in the meantime gets nothing, and that is all right.
-                match (ticket.reply, found) {
-                    (ReadReply::Rows(reply), Found::Rows(_, rows)) => drop(reply.send(Ok(rows))),
+                let ReadTicket { reply, request, .. } = ticket;
+                match (reply, found) {
+                    (ReadReply::Rows(reply), Found::Rows(_, rows)) => reply.send(Ok(rows), request),
                     (ReadReply::Typed(reply), Found::Rows(columns, Rows { rows, .. })) => {
-                        drop(reply.send(Ok(StepResult { columns, rows, ..StepResult::default() })));
+                        reply.send(Ok(StepResult { columns, rows, ..StepResult::default() }), request);
                     }
-                    (ReadReply::Description(reply), Found::Description(found)) => drop(reply.send(Ok(found))),
-                    (ReadReply::Hold(reply), Found::Held(held)) => drop(reply.send(Ok(held))),
+                    (ReadReply::Description(reply), Found::Description(found)) => {
+                        reply.send(Ok(found), request);
+                    }
+                    (ReadReply::Hold(reply), Found::Held(held)) => reply.send(Ok(held), request),
                     (ReadReply::Stream { end, .. }, _) => drop(end.send(Ok(()))),
                     _ => {}
                 }
@@ -270,7 +272,7 @@ impl RowSink for Collected {
         self.types = columns;
     }
 
-    fn columns(&mut self, columns: Vec<String>) {
+    fn columns(&mut self, columns: Columns) {
         self.rows.columns = columns;
     }
 
@@ -351,7 +353,7 @@ impl RowSink for Streamed<'_> {
         let _ = self.send(Chunk::TypedColumns(columns));
     }
 
-    fn columns(&mut self, columns: Vec<String>) {
+    fn columns(&mut self, columns: Columns) {
         // A receiver that is gone is noticed with the first rows.
         let _ = self.send(Chunk::Columns(columns));
     }

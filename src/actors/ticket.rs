@@ -1,7 +1,7 @@
 //! A request in a queue, with the place its answer goes to. A caller that left is seen: its receiver is gone.
 //!
-//! An answered write takes its request back with it: what a thread allocated is freed by that thread. Freed by the
-//! writer, the texts of a large batch kept both threads waiting for the allocator's lock.
+//! An answer takes its request back with it: what a thread allocated is freed by that thread. Freed by the writer, the
+//! texts of a large batch kept both threads waiting for the allocator's lock.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -13,7 +13,7 @@ use super::shared::Connected;
 use crate::engine::{ReadEngine, WriteOutcome};
 use crate::error::{ReadError, Refusal, WriteError};
 use crate::message::{
-    Burial, Column, CommitSeq, Description, LeaseSeat, ReadRequest, Rows, StepResult, Task, Value,
+    Burial, Column, Columns, CommitSeq, Description, LeaseSeat, ReadRequest, Rows, StepResult, Task, Value,
     WriteRequest,
 };
 use crate::policy::{Lane, RefusedBecause};
@@ -35,6 +35,12 @@ pub(crate) struct WriteTicket {
 pub(crate) struct WriteAnswer {
     pub(crate) outcome: WriteOutcome,
     _request: WriteRequest,
+}
+
+/// What became of a read, and the read itself.
+pub(crate) struct ReadAnswer<T> {
+    pub(crate) result: Result<T, ReadError>,
+    _request: ReadRequest,
 }
 
 impl WriteTicket {
@@ -194,18 +200,36 @@ impl Held {
     }
 }
 
+/// A caller that left in the meantime gets nothing, and that is all right.
+pub(crate) struct ReplyTo<T>(oneshot::Sender<ReadAnswer<T>>);
+
+impl<T> ReplyTo<T> {
+    pub(crate) fn channel() -> (Self, oneshot::Receiver<ReadAnswer<T>>) {
+        let (sender, answer) = oneshot::channel();
+        (Self(sender), answer)
+    }
+
+    pub(crate) fn send(self, result: Result<T, ReadError>, request: ReadRequest) {
+        let _ = self.0.send(ReadAnswer { result, _request: request });
+    }
+
+    fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+}
+
 /// What is wanted, and where it goes.
 pub(crate) enum ReadReply {
     /// All at once.
-    Rows(oneshot::Sender<Result<Rows, ReadError>>),
+    Rows(ReplyTo<Rows>),
     /// As they come, and how it ended: without that, rows that are missing would look like the end.
     Stream { chunks: mpsc::Sender<Chunk>, end: oneshot::Sender<Result<(), ReadError>> },
     /// All at once, with the types of the columns.
-    Typed(oneshot::Sender<Result<StepResult, ReadError>>),
+    Typed(ReplyTo<StepResult>),
     /// What the statement is.
-    Description(oneshot::Sender<Result<Description, ReadError>>),
+    Description(ReplyTo<Description>),
     /// A connection that sees the file as it is now.
-    Hold(oneshot::Sender<Result<Held, ReadError>>),
+    Hold(ReplyTo<Held>),
     /// Nothing: the connection is not needed any more.
     Release,
 }
@@ -215,7 +239,7 @@ pub(crate) enum ReadReply {
 pub(crate) enum Chunk {
     /// Before the names, if they are wanted.
     TypedColumns(Vec<Column>),
-    Columns(Vec<String>),
+    Columns(Columns),
     Rows(Vec<Vec<Value>>),
 }
 
@@ -249,15 +273,11 @@ impl ReadTicket {
     pub(crate) fn fail(mut self, error: ReadError) {
         self.return_held();
         match self.reply {
-            ReadReply::Rows(reply) => {
-                let _ = reply.send(Err(error));
-            }
-            ReadReply::Stream { end, .. } => {
-                let _ = end.send(Err(error));
-            }
-            ReadReply::Typed(reply) => drop(reply.send(Err(error))),
-            ReadReply::Description(reply) => drop(reply.send(Err(error))),
-            ReadReply::Hold(reply) => drop(reply.send(Err(error))),
+            ReadReply::Rows(reply) => reply.send(Err(error), self.request),
+            ReadReply::Stream { end, .. } => drop(end.send(Err(error))),
+            ReadReply::Typed(reply) => reply.send(Err(error), self.request),
+            ReadReply::Description(reply) => reply.send(Err(error), self.request),
+            ReadReply::Hold(reply) => reply.send(Err(error), self.request),
             ReadReply::Release => {}
         }
     }

@@ -30,7 +30,9 @@ pub use shutdown::ShutdownReport;
 pub use stream::RowStream;
 
 use crate::actors::shared::Shared;
-use crate::actors::ticket::{Presence, ReadReply, ReadTicket, TimeLimit, WriteAnswer, WriteTicket};
+use crate::actors::ticket::{
+    Presence, ReadAnswer, ReadReply, ReadTicket, ReplyTo, TimeLimit, WriteAnswer, WriteTicket,
+};
 use crate::engine::Engine;
 use crate::error::{ReadError, Refusal, StartError, WriteError};
 use crate::message::{
@@ -252,17 +254,27 @@ impl Database {
     async fn read(&self, query: Query) -> Result<Rows, ReadError> {
         let deadline = self.read_deadline(&query);
         self.wait_for_commit(&query, deadline).await?;
-        let (reply, rows) = oneshot::channel();
         let request = ReadRequest {
             statement: query.statement,
             extent: query.extent,
             is_own: query.is_own,
             session: None,
         };
+        self.read_as(request, ReadReply::Rows, deadline).await
+    }
+
+    /// What a reader answers to that, in this form.
+    async fn read_as<T>(
+        &self,
+        request: ReadRequest,
+        form: impl FnOnce(ReplyTo<T>) -> ReadReply,
+        deadline: Instant,
+    ) -> Result<T, ReadError> {
+        let (reply, answer) = ReplyTo::channel();
         // Lives as long as this future: a caller who drops it ends the query.
         let presence = Presence::default();
-        self.push_read(ReadTicket::new(request, ReadReply::Rows(reply), deadline, &presence));
-        answered(rows, deadline).await
+        self.push_read(ReadTicket::new(request, form(reply), deadline, &presence));
+        answered(answer, deadline).await
     }
 
     fn push_read(&self, ticket: ReadTicket) {
@@ -358,13 +370,10 @@ async fn in_time<F: Future>(deadline: Instant, future: F) -> Option<F::Output> {
 }
 
 /// What a reader answers. It keeps the time of what it runs, and says more of it; this is for what waits for a reader.
-async fn answered<T>(
-    answer: oneshot::Receiver<Result<T, ReadError>>,
-    deadline: Instant,
-) -> Result<T, ReadError> {
+async fn answered<T>(answer: oneshot::Receiver<ReadAnswer<T>>, deadline: Instant) -> Result<T, ReadError> {
     in_time(deadline + GRACE, answer).await.map_or_else(
         || Err(Refusal::new(RefusedBecause::DeadlinePassed).into()),
-        |answer| answer.unwrap_or_else(|_| Err(stopped().into())),
+        |answer| answer.map_or_else(|_| Err(stopped().into()), |answer| answer.result),
     )
 }
 

@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::task::AbortHandle;
 
 use super::{Database, answered, in_time};
-use crate::actors::ticket::{Held, Presence, ReadReply, ReadTicket};
+use crate::actors::ticket::{Held, Presence, ReadReply, ReadTicket, ReplyTo};
 use crate::error::{ReadError, Refusal};
 use crate::message::{CommitSeq, Description, Extent, Query, ReadRequest, Statement, StepResult};
 use crate::policy::{Overflow, RefusedBecause};
@@ -50,15 +50,7 @@ impl Database {
         let deadline = Instant::now() + wait;
         let permit = in_time(deadline, Arc::clone(&self.inner.snapshots).acquire_owned()).await;
         let permit = permit.ok_or_else(|| Refusal::new(RefusedBecause::DeadlinePassed))?.ok();
-        let (reply, held) = oneshot::channel();
-        let presence = Presence::default();
-        self.push_read(ReadTicket::new(
-            request(Statement::new(""), 0),
-            ReadReply::Hold(reply),
-            deadline,
-            &presence,
-        ));
-        let held = answered(held, deadline).await?;
+        let held = self.read_as(request(Statement::new(""), 0), ReadReply::Hold, deadline).await?;
         let commit = held.commit;
         let view = Arc::new(Mutex::new(View { held: Some(held), _permit: permit, is_over: false }));
         let until = Instant::now() + longest;
@@ -84,25 +76,13 @@ impl Database {
         last_rowid: i64,
     ) -> Result<StepResult, ReadError> {
         let deadline = self.read_deadline(&Query::new(""));
-        let (reply, found) = oneshot::channel();
-        let presence = Presence::default();
-        self.push_read(ReadTicket::new(
-            request(statement, last_rowid),
-            ReadReply::Typed(reply),
-            deadline,
-            &presence,
-        ));
-        answered(found, deadline).await
+        self.read_as(request(statement, last_rowid), ReadReply::Typed, deadline).await
     }
 
     /// Says what a statement is, without running it.
     pub(super) async fn describe(&self, sql: String) -> Result<Description, ReadError> {
         let deadline = self.read_deadline(&Query::new(""));
-        let (reply, found) = oneshot::channel();
-        let presence = Presence::default();
-        let request = request(Statement::new(sql), 0);
-        self.push_read(ReadTicket::new(request, ReadReply::Description(reply), deadline, &presence));
-        answered(found, deadline).await
+        self.read_as(request(Statement::new(sql), 0), ReadReply::Description, deadline).await
     }
 }
 
@@ -132,15 +112,15 @@ impl Snapshot {
     async fn ask<T>(
         &mut self,
         request: ReadRequest,
-        reply: impl FnOnce(oneshot::Sender<Result<T, ReadError>>) -> ReadReply,
+        reply: impl FnOnce(ReplyTo<T>) -> ReadReply,
     ) -> Result<T, SnapshotError> {
         let held = lock(&self.view).held.take();
         let Some(held) = held else { return Err(SnapshotError::Expired) };
         let deadline = self.database.read_deadline(&Query::new("")).min(self.until);
-        let (sender, found) = oneshot::channel();
+        let (reply_to, found) = ReplyTo::channel();
         let (give_back, mut returned) = oneshot::channel();
         let presence = Presence::default();
-        let ticket = ReadTicket::new(request, reply(sender), deadline, &presence);
+        let ticket = ReadTicket::new(request, reply(reply_to), deadline, &presence);
         self.database.push_read(ticket.on(held, give_back));
         let answer = answered(found, deadline).await;
         // It comes before the answer; a reader that panicked does not give it back.

@@ -4,12 +4,12 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::actors::ticket::{Chunk, Presence, ReadReply};
 use crate::error::ReadError;
-use crate::message::{Column, Value};
+use crate::message::{Column, Columns, Value};
 
 /// The rows of a query, in pieces, as a reader finds them. Dropping it ends the query.
 #[derive(Debug)]
 pub struct RowStream {
-    columns: Vec<String>,
+    columns: Columns,
     types: Vec<Column>,
     chunks: mpsc::Receiver<Chunk>,
     /// How it ended; none after it was told.
@@ -28,7 +28,7 @@ impl RowStream {
         (
             reply,
             Self {
-                columns: Vec::new(),
+                columns: Columns::default(),
                 types: Vec::new(),
                 chunks,
                 end: Some(end),

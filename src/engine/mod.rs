@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{ReadError, StartError, StatementError, WriteError};
 use crate::message::{
-    Burial, Column, CommitSeq, Committed, Description, LeaseSeat, ReadRequest, Value, WriteRequest,
+    Burial, Column, Columns, CommitSeq, Committed, Description, LeaseSeat, ReadRequest, Value, WriteRequest,
 };
 
 /// What the actors need to open their connections, again after each failure.
@@ -101,7 +101,7 @@ pub(crate) struct Until<'a> {
 
 /// Where the rows of a query go.
 pub(crate) trait RowSink {
-    fn columns(&mut self, columns: Vec<String>);
+    fn columns(&mut self, columns: Columns);
     /// Comes before the names, if the request asks for it.
     fn typed_columns(&mut self, columns: Vec<Column>);
     /// How many bytes the next row may have.

@@ -1,5 +1,6 @@
 //! WHAT is said: the messages callers send and the replies they get. No I/O, no actors, no SQLite.
 
+mod columns;
 mod de;
 mod dead_letter;
 mod execute;
@@ -8,6 +9,7 @@ mod logic;
 mod program;
 mod query;
 mod receipt;
+mod results;
 mod rows;
 pub(crate) mod script;
 mod statement;
@@ -15,6 +17,7 @@ mod transaction;
 mod typed;
 mod value;
 
+pub use columns::Columns;
 pub use dead_letter::{
     DeadLetter, Enqueue, Enqueued, ExpireDeadLetters, Expired, GetDeadLetters, Retried, RetryDeadLetters,
 };
@@ -23,6 +26,7 @@ pub use lease::BeginLease;
 pub use logic::{Abort, Transact, Transacted, Tx};
 pub use query::{Query, QueryOne};
 pub use receipt::{CommitSeq, Receipt, StatementResult, TransactionReceipt};
+pub use results::Results;
 pub use rows::{Row, RowRef, Rows};
 pub use statement::{IdempotencyKey, Params, ParamsError, Statement};
 pub use transaction::Transaction;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{RowRef, Rows, Value};
+use super::{Columns, Results, RowRef, Rows, Value};
 
 /// The number of a COMMIT. Later commits have higher numbers, across restarts too; writes of one group commit share it. Not
 /// every number is used: a process that opens the file goes on by up to a thousand later than the one before it ended.
@@ -26,7 +26,7 @@ pub struct StatementResult {
     /// The rowid of the row this statement inserted last; `None` if it inserted none.
     pub last_insert_rowid: Option<i64>,
     /// Names of the columns of `rows`; empty without RETURNING.
-    pub columns: Vec<String>,
+    pub columns: Columns,
     /// The rows of RETURNING (or of a SELECT sent as a write), values in column order.
     pub rows: Vec<Vec<Value>>,
 }
@@ -52,7 +52,7 @@ pub struct Receipt {
     /// The rowid of the row this very statement inserted last; `None` if it inserted none.
     pub last_insert_rowid: Option<i64>,
     /// Names of the columns of `rows`; empty without RETURNING.
-    pub columns: Vec<String>,
+    pub columns: Columns,
     /// The rows of RETURNING, values in column order.
     pub rows: Vec<Vec<Value>>,
     /// The COMMIT that holds the write.
@@ -71,7 +71,7 @@ impl Receipt {
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 pub struct TransactionReceipt {
     /// One result a statement, in order.
-    pub results: Vec<StatementResult>,
+    pub results: Results,
     /// The COMMIT that holds the transaction.
     pub commit: CommitSeq,
 }

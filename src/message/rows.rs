@@ -3,8 +3,8 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::Value;
 use super::de::RowDeserializer;
+use super::{Columns, Value};
 use crate::error::ReadError;
 
 /// A result: names of columns, and rows with values in that order.
@@ -12,7 +12,7 @@ use crate::error::ReadError;
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 pub struct Rows {
     /// Names of the columns.
-    pub columns: Vec<String>,
+    pub columns: Columns,
     /// The rows, values in column order.
     pub rows: Vec<Vec<Value>>,
 }
@@ -94,7 +94,7 @@ impl<'a> RowRef<'a> {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Row {
     /// Names of the columns.
-    pub columns: Vec<String>,
+    pub columns: Columns,
     /// The values in column order.
     pub values: Vec<Value>,
 }
@@ -140,7 +140,7 @@ mod tests {
 
     fn rows() -> Rows {
         Rows {
-            columns: ["id", "email", "active", "cookie", "status", "score"].map(String::from).to_vec(),
+            columns: Columns::from_iter(["id", "email", "active", "cookie", "status", "score"]),
             rows: vec![vec![7.into(), "a@b".into(), true.into(), Value::Null, "online".into(), 2.into()]],
         }
     }
@@ -159,7 +159,7 @@ mod tests {
         };
         assert_eq!(rows().deserialize::<Account>().unwrap(), [account]);
         assert_eq!(rows().deserialize::<Tuple>().unwrap()[0].1, "a@b");
-        let one = Rows { columns: vec!["count".into()], rows: vec![vec![3.into()]] };
+        let one = Rows { columns: Columns::from_iter(["count"]), rows: vec![vec![3.into()]] };
         assert_eq!(one.deserialize::<u32>().unwrap(), [3]);
         assert_eq!(one.deserialize::<(u32,)>().unwrap(), [(3,)]);
     }

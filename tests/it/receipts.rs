@@ -173,7 +173,7 @@ fn the_statements_of_a_transaction_each_have_their_own_result() {
             )
             .await
             .unwrap();
-        let [order, item, update, count] = receipt.results.as_slice() else { panic!("four results") };
+        let [order, item, update, count] = &*receipt.results else { panic!("four results") };
         assert_eq!((order.last_insert_rowid, order.rows_affected), (Some(42), 1));
         assert_eq!(item.rows, [[Value::from(42)]], "last_insert_rowid() is the transaction's own");
         assert_eq!((update.last_insert_rowid, update.rows_affected), (None, 1));

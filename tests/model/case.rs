@@ -9,7 +9,7 @@ use std::time::Duration;
 use actix_sqlite::rusqlite::Connection;
 use actix_sqlite::settings::Synchronous;
 use actix_sqlite::{
-    CommitSeq, Database, Execute, Lane, Outcome, Query as Ask, Receipt, StartError, StatementResult,
+    CommitSeq, Database, Execute, Lane, Outcome, Query as Ask, Receipt, Results, StartError, StatementResult,
     Transaction, TransactionReceipt, Value, WriteError,
 };
 use futures_util::FutureExt;
@@ -144,7 +144,7 @@ impl Case {
         match (answer, expected) {
             (Ok(receipt), Expected::Committed { results, again }) => {
                 count("acknowledged", 1);
-                assert_eq!(&receipt.results, results, "{write:?}");
+                assert_eq!(*receipt.results, **results, "{write:?}");
                 let first = write.key.map(|key| self.receipts.entry(key).or_insert_with(|| receipt.clone()));
                 if let Some(first) = first {
                     assert_eq!(first.commit, receipt.commit, "{write:?}: one key, one receipt");
@@ -324,7 +324,7 @@ pub(crate) fn message(write: &Write) -> Either<Execute, Transaction> {
 fn as_transaction(receipt: Receipt) -> TransactionReceipt {
     let Receipt { rows_affected, last_insert_rowid, columns, rows, commit } = receipt;
     TransactionReceipt {
-        results: vec![StatementResult { rows_affected, last_insert_rowid, columns, rows }],
+        results: Results::from_iter([StatementResult { rows_affected, last_insert_rowid, columns, rows }]),
         commit,
     }
 }

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use actix_sqlite::settings::Synchronous;
 use actix_sqlite::{
-    Database, Execute, IdempotencyKey, Lane, Outcome, Query, Statement, StatementResult, Transaction,
-    TransactionReceipt, Value, WriteError, params,
+    Database, Execute, IdempotencyKey, Lane, Outcome, Query, Results, Statement, StatementResult,
+    Transaction, TransactionReceipt, Value, WriteError, params,
 };
 use fail::FailScenario;
 use futures_util::FutureExt;
@@ -267,7 +267,10 @@ impl Plan {
                 let write = database.execute(Execute { statement, timeout, key, lane: Lane::Interactive });
                 let as_transaction = |receipt: actix_sqlite::Receipt| TransactionReceipt {
                     commit: receipt.commit,
-                    results: vec![StatementResult { rows: receipt.rows, ..Default::default() }],
+                    results: Results::from_iter([StatementResult {
+                        rows: receipt.rows,
+                        ..Default::default()
+                    }]),
                 };
                 write.map(move |answer| answer.map(as_transaction)).boxed()
             }

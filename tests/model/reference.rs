@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use actix_sqlite::{StatementResult, Value};
+use actix_sqlite::{Columns, StatementResult, Value};
 
 use crate::ops::{Body, Op, Or, Stored, Write};
 
@@ -325,8 +325,8 @@ fn row(values: &[i64]) -> Vec<Value> {
     values.iter().map(|value| Value::Integer(*value)).collect()
 }
 
-fn columns(names: &[&str]) -> Vec<String> {
-    names.iter().map(|name| (*name).to_owned()).collect()
+fn columns(names: &[&str]) -> Columns {
+    names.iter().copied().collect()
 }
 
 /// The result of a statement that returns each row it changed.

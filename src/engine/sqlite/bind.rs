@@ -84,10 +84,6 @@ pub(super) fn row_size(row: &Row<'_>, columns: usize, most: usize) -> Result<usi
     Ok(size)
 }
 
-pub(super) fn column_names(prepared: &Prepared<'_>) -> Vec<String> {
-    prepared.column_names().into_iter().map(str::to_owned).collect()
-}
-
 /// Names and declared types of the columns.
 pub(super) fn columns(prepared: &Prepared<'_>) -> Vec<Column> {
     let column = |column: &rusqlite::Column<'_>| Column {

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::at_hand::AtHand;
 use super::authorizer::Trusted;
+use super::columns::KnownColumns;
 use super::ghost::{WritingConnection, may_leave_ghost};
 use super::identity::OpenFiles;
 use super::numbers::Numbers;
@@ -34,6 +35,7 @@ pub(super) struct SqliteWriter {
     pub(super) deadline: Deadline,
     pub(super) rowids: rowid::Watch,
     checkpointer: Checkpointer,
+    pub(super) known: KnownColumns,
     pub(super) limits: Limits,
     /// Set when no statement of a caller may run any more.
     pub(super) interrupted: Arc<AtomicBool>,
@@ -83,6 +85,7 @@ impl SqliteWriter {
             files: OpenFiles::of(path),
             rowids: rowid::Watch::install(&conn)?,
             checkpointer,
+            known: KnownColumns::default(),
             limits: Limits::new(writer),
             settings: settings.database.clone(),
             keys_kept_until: Instant::now(),
@@ -99,7 +102,7 @@ impl SqliteWriter {
         range: &Range<usize>,
         in_doubt: &mut Range<usize>,
     ) -> Result<Attempt, EngineFailure> {
-        let nothing = Committed { results: Vec::new(), commit: self.numbers.last() };
+        let nothing = Committed { commit: self.numbers.last(), ..Committed::default() };
         let mut outcomes = Vec::with_capacity(batch.len().min(range.end) - range.start);
         let mut places = range.clone();
         // Before the first write that changes something there is nothing to commit.

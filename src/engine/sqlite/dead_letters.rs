@@ -12,7 +12,7 @@ use super::{errors, prepare, wal};
 use crate::engine::EngineFailure;
 use crate::error::{StatementError, StatementErrorKind as Kind, WriteError};
 use crate::message::{
-    Burial, Buried, CommitSeq, Committed, ExpireDeadLetters, Fingerprint, IdempotencyKey, Statement,
+    Burial, Buried, CommitSeq, Committed, ExpireDeadLetters, Fingerprint, IdempotencyKey, Results, Statement,
     StatementResult, statements_from_json,
 };
 
@@ -110,7 +110,7 @@ impl SqliteWriter {
         let stored = match self.letter(id) {
             Ok(Some(stored)) => stored,
             // Somebody was quicker; nothing to do is no failure.
-            Ok(None) => return Ran::Clean(Ok(Committed { results: Vec::new(), commit })),
+            Ok(None) => return Ran::Clean(Ok(Committed { commit, ..Committed::default() })),
             Err(error) => return Ran::Soiled(errors::statement_error(&error).into()),
         };
         let unreadable = |reason: String| WriteError::from(StatementError::new(Kind::Sqlite, reason));
@@ -122,7 +122,7 @@ impl SqliteWriter {
             self.run_letter(&statements, key.as_ref(), commit)?;
             self.delete_letter(id).map_err(|error| errors::statement_error(&error))?;
             // One result says that it was there.
-            Ok(vec![StatementResult { rows_affected: 1, ..StatementResult::default() }])
+            Ok(Results::from_iter([StatementResult { rows_affected: 1, ..StatementResult::default() }]))
         })
     }
 
@@ -155,7 +155,7 @@ impl SqliteWriter {
                 Found::Nothing => {}
             }
         }
-        let mut results = Vec::with_capacity(statements.len());
+        let mut results = Results::with_capacity(statements.len());
         for statement in statements {
             let mut prepared = prepare::prepare(&self.conn, &statement.sql)?;
             results.push(self.step(&mut prepared, statement, self.limits.statement_deadline())?);
@@ -173,7 +173,7 @@ impl SqliteWriter {
         self.in_savepoint(commit, || {
             let gone = self.delete_letters(expire.ids.as_deref(), oldest);
             let gone = gone.map_err(|error| errors::statement_error(&error))?;
-            Ok(vec![StatementResult { rows_affected: gone, ..StatementResult::default() }])
+            Ok(Results::from_iter([StatementResult { rows_affected: gone, ..StatementResult::default() }]))
         })
     }
 

@@ -119,7 +119,7 @@ impl SqliteWriter {
             return Ok(Err(foreign_key_violated().into()));
         }
         self.check_files()?;
-        let committed = Committed { results: Vec::new(), commit: self.numbers.next() };
+        let committed = Committed { commit: self.numbers.next(), ..Committed::default() };
         match self.seal() {
             Ok(()) => {
                 outcomes.commits += 1;

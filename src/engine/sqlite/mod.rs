@@ -4,6 +4,7 @@ mod ahead;
 mod at_hand;
 mod authorizer;
 mod bind;
+mod columns;
 mod commit;
 mod dead_letters;
 mod deferred;

@@ -14,7 +14,7 @@ use super::run::{Ran, foreign_key_violated};
 use super::{deferred, rowid};
 use crate::error::{LeaseEnd, StatementError, StatementErrorKind as Kind, WriteError};
 use crate::message::script::{self, Kind as Sql, Mode};
-use crate::message::{CommitSeq, Committed, Program, ProgramEnd, Step, StepOutcomes, StepResult};
+use crate::message::{CommitSeq, Committed, Program, ProgramEnd, Results, Step, StepOutcomes, StepResult};
 
 const BEGIN: Own = own!("SAVEPOINT _actix_sqlite_program");
 const UNDO: Own = own!("ROLLBACK TO _actix_sqlite_program");
@@ -45,7 +45,7 @@ impl SqliteWriter {
                 let mut run = Run { writer: self, at_hand, is_open: false, until, bytes: 0 };
                 if let Ok(outcomes) = run.all(steps) {
                     program.end(ProgramEnd::Done(outcomes));
-                    Ok(Vec::new())
+                    Ok(Results::default())
                 } else {
                     program.end(ProgramEnd::NeedsLease);
                     Err(WriteError::LeaseEnded(LeaseEnd::TransactionEnded))
@@ -70,7 +70,7 @@ impl SqliteWriter {
         match result {
             Ok(result) if !deferred::violations_pending(&self.conn) => {
                 program.end(ProgramEnd::Done(vec![Some(Ok(result))]));
-                Ran::Clean(Ok(Committed { results: Vec::new(), commit }))
+                Ran::Clean(Ok(Committed { commit, ..Committed::default() }))
             }
             Ok(_) => Ran::Soiled(foreign_key_violated().into()),
             Err(error) if self.left_behind(&error, changes, &statement.sql) => Ran::Soiled(error.into()),

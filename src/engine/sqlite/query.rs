@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::authorizer::Trusted;
+use super::columns::KnownColumns;
 use super::own::own;
 use super::prepare::prepare;
 use super::{bind, errors, own, rowid};
@@ -147,6 +148,7 @@ fn micros(duration: std::time::Duration) -> u64 {
 pub(super) struct SqliteReader {
     conn: Connection,
     deadline: Deadline,
+    known: KnownColumns,
     stats: Arc<Stats>,
 }
 
@@ -158,7 +160,7 @@ impl SqliteReader {
         stats: Arc<Stats>,
     ) -> rusqlite::Result<Self> {
         let deadline = Deadline::with_age(&conn, interrupted, Some(Arc::new(age)))?;
-        Ok(Self { conn, deadline, stats })
+        Ok(Self { conn, deadline, known: KnownColumns::default(), stats })
     }
 
     /// Reads something.
@@ -188,7 +190,7 @@ impl SqliteReader {
         let mut found = prepared.raw_query();
         while let Some(row) = found.next().map_err(explain)? {
             let columns = *columns.get_or_insert_with(|| {
-                let names = bind::column_names(row.as_ref());
+                let names = self.known.of(row.as_ref());
                 if request.session.is_some() {
                     sink.typed_columns(bind::columns(row.as_ref()));
                 }
@@ -211,7 +213,7 @@ impl SqliteReader {
             if request.session.is_some() {
                 sink.typed_columns(bind::columns(&prepared));
             }
-            sink.columns(bind::column_names(&prepared));
+            sink.columns(self.known.of(&prepared));
         }
         Ok(())
     }

@@ -14,8 +14,8 @@ use super::{bind, deferred, errors, prepare, rowid};
 use crate::engine::WriteOutcome;
 use crate::error::{LeaseEnd, StatementError, StatementErrorKind as Kind, WriteError};
 use crate::message::{
-    CommitSeq, Committed, Fingerprint, IdempotencyKey, Logic, Statement, StatementResult, StepResult, Steps,
-    Task, WriteRequest,
+    Columns, CommitSeq, Committed, Fingerprint, IdempotencyKey, Logic, Results, Statement, StatementResult,
+    StepResult, Steps, Task, WriteRequest,
 };
 use crate::settings::{self, WriterSettings};
 
@@ -47,7 +47,7 @@ impl SqliteWriter {
             Task::Program(program) => self.run_program(program, commit, at_hand),
             Task::Retry(id) => self.retry(*id, commit),
             Task::Expire(expire) => self.expire(expire, commit),
-            Task::Flush => Ran::Clean(Ok(Committed { results: Vec::new(), commit })),
+            Task::Flush => Ran::Clean(Ok(Committed { commit, ..Committed::default() })),
             // Nobody puts one into a batch.
             Task::Lease(_) => Ran::Clean(Err(WriteError::LeaseEnded(LeaseEnd::WriterFailed))),
         }
@@ -85,7 +85,7 @@ impl SqliteWriter {
         at_hand: &mut AtHand<'a>,
     ) -> Ran {
         match statements {
-            [] => Ran::Clean(Ok(Committed { results: Vec::new(), commit })),
+            [] => Ran::Clean(Ok(Committed { commit, ..Committed::default() })),
             [statement] => self.run_alone(statement, commit, at_hand),
             [first, rest @ ..] if rest.iter().all(|statement| only_looks(statement, at_hand)) => {
                 self.run_and_look(first, rest, commit, at_hand)
@@ -105,7 +105,7 @@ impl SqliteWriter {
     ) -> Ran {
         let failed = |index, error| WriteError::Transaction { index, error };
         let changes = self.conn.total_changes();
-        let mut results = Vec::with_capacity(1 + rest.len());
+        let mut results = Results::with_capacity(1 + rest.len());
         match self.run_statement(first, at_hand) {
             Ok(result) => results.push(result),
             Err(error) if self.left_behind(&error, changes, &first.sql) => {
@@ -135,7 +135,7 @@ impl SqliteWriter {
         let changes = self.conn.total_changes();
         match self.run_statement(statement, at_hand) {
             Ok(result) if !deferred::violations_pending(&self.conn) => {
-                Ran::Clean(Ok(Committed { results: vec![result], commit }))
+                Ran::Clean(Ok(Committed { results: Results::from_iter([result]), commit }))
             }
             Ok(_) => Ran::Soiled(foreign_key_violated().into()),
             Err(error) if self.left_behind(&error, changes, &statement.sql) => Ran::Soiled(error.into()),
@@ -172,7 +172,7 @@ impl SqliteWriter {
         at_hand: &mut AtHand<'a>,
     ) -> Ran {
         self.in_savepoint(commit, || {
-            let mut results = Vec::with_capacity(statements.len());
+            let mut results = Results::with_capacity(statements.len());
             let mut bytes = 0;
             for (index, statement) in statements.iter().enumerate() {
                 let failed = |error| WriteError::Transaction { index, error };
@@ -199,7 +199,7 @@ impl SqliteWriter {
                     let message = "the logic ran longer than it may (writer.statement_timeout)";
                     Err(StatementError::new(Kind::StatementTimeout, message).into())
                 }
-                None => Ok(Vec::new()),
+                None => Ok(Results::default()),
             }
         })
     }
@@ -208,7 +208,7 @@ impl SqliteWriter {
     pub(super) fn in_savepoint(
         &self,
         commit: CommitSeq,
-        body: impl FnOnce() -> Result<Vec<StatementResult>, WriteError>,
+        body: impl FnOnce() -> Result<Results, WriteError>,
     ) -> Ran {
         const SAVEPOINT: Own = own!("SAVEPOINT _actix_sqlite_write");
         const UNDO: Own = own!("ROLLBACK TO _actix_sqlite_write");
@@ -314,10 +314,10 @@ impl SqliteWriter {
         let _limit = self.deadline.set(until);
         let (mut rows, mut bytes) = (Vec::new(), 0);
         // Known for certain only after the first step: if the schema has changed, SQLite prepares again in it.
-        let mut columns: Option<Vec<String>> = None;
+        let mut columns: Option<Columns> = None;
         let mut found = prepared.raw_query();
         while let Some(row) = found.next().map_err(explain)? {
-            let columns = columns.get_or_insert_with(|| bind::column_names(row.as_ref()));
+            let columns = columns.get_or_insert_with(|| self.known.of(row.as_ref()));
             if !wants_rows {
                 continue;
             }
@@ -327,7 +327,7 @@ impl SqliteWriter {
             rows.push(bind::row_values(row, columns)?);
         }
         drop(found);
-        let columns = columns.unwrap_or_else(|| bind::column_names(prepared));
+        let columns = columns.unwrap_or_else(|| self.known.of(prepared));
         // `changes()` is left over from an earlier statement if this one changed nothing.
         let has_changed = self.conn.total_changes() != changes;
         Ok(StatementResult {

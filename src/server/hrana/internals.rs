@@ -17,7 +17,7 @@ pub struct HranaAnswer(StreamResult);
 
 impl HranaAnswer {
     pub fn new(rows: Rows) -> Self {
-        let columns = rows.columns.into_iter().map(|name| Column { name, decltype: None }).collect();
+        let columns = rows.columns.iter().map(|name| Column { name: name.clone(), decltype: None }).collect();
         let result = StepResult { columns, rows: rows.rows, rows_affected: 0, last_insert_rowid: None };
         let result = StmtResult { result, version: Version::Three };
         Self(Ok::<_, WireError>(Response::Execute { result }).into())
