@@ -1,8 +1,8 @@
 //! A thread with a connection of its own that moves pages from the log into the file while the writer goes on. What it has
-//! moved the writer's own checkpoint, which alone starts the log again, need not move any more.
+//! moved the writer's own checkpoint, after which the log starts again, need not move any more.
 //!
-//! A PASSIVE checkpoint goes beside any writer (<https://sqlite.org/wal.html#concurrency>), but never reaches the end of a
-//! log that grows: the writer does the rest. Where it fails nothing is lost: the writer's own checkpoint has more to move,
+//! A PASSIVE checkpoint goes beside any writer (<https://sqlite.org/wal.html#concurrency>), but does not reach the end of a
+//! log that grows meanwhile: the writer does the rest. Where it fails nothing is lost: the writer's own checkpoint has more to move,
 //! and tells what is wrong.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -2,9 +2,8 @@
 //! nothing is written.
 //!
 //! PASSIVE waits for nobody and is run when the log has passed a size: first by a thread beside the writer (`ahead.rs`), in
-//! steps. If pages come faster than they go, the writer waits at the end of a step for the one before. Past some times that
-//! size the thread goes on until there is little left, and the writer moves that, after which the log starts again; writes
-//! wait for no more of it. TRUNCATE is run past a larger size and when the file is closed
+//! steps. Past some times that size the thread goes on until there is little left, and the writer moves that, after which the
+//! log starts again. If pages come faster than they go, the writer waits for that thread now and then. TRUNCATE is run past a larger size and when the file is closed
 //! (<https://sqlite.org/c3ref/wal_checkpoint_v2.html>). Both are tried again while no writes come. At the limit, only a
 //! TRUNCATE that succeeds lets the next batch through: it alone proves that no reader is in the log. If somebody else
 //! checkpoints, NOOP tells how far they are, and an empty COMMIT whether it starts the log again.
@@ -142,7 +141,7 @@ impl Checkpointer {
 
     /// The log is short.
     fn start_again(&mut self) {
-        self.next_pages = self.passive_pages;
+        (self.next_pages, self.wait_at) = (self.passive_pages, self.passive_pages);
         self.left = None;
         self.idle_pause = None;
         if let Some(ahead) = &self.ahead {
@@ -155,6 +154,8 @@ impl Checkpointer {
         let longest = self.truncate_pages.min(self.max_pages);
         let whole = (self.passive_pages * WHOLE).min(longest);
         let Some(ahead) = &mut self.ahead else { return false };
+        // If no more writes come the writer does the rest.
+        self.idle_pause.get_or_insert(FIRST_PAUSE);
         // That it comes to little is not waited for without end.
         if pages >= (whole * 2).min(longest) {
             return false;
@@ -174,15 +175,13 @@ impl Checkpointer {
         if is_last && (is_little || !becomes_less) || !ahead.begin() {
             return false;
         }
-        // Past the end it is looked at after each COMMIT, and comes to at most half as much each time.
+        // Past the end it is looked at after each COMMIT, and comes to about half as much each time.
         (self.left, self.next_pages, self.wait_at) = if is_last {
-            (Some(left), pages, pages + left / 2)
+            (Some(left), pages, longest.min(pages + left / 2))
         } else {
-            let step = self.passive_pages * STEP;
-            (None, pages + step, pages + step)
+            let step = pages + self.passive_pages * STEP;
+            (None, whole.min(step), longest.min(step))
         };
-        // If no more writes come the writer does the rest.
-        self.idle_pause = Some(FIRST_PAUSE);
         true
     }
 
@@ -232,6 +231,8 @@ impl Checkpointer {
             return Ok(true);
         }
         self.next_pages = pages + self.passive_pages.div_ceil(4);
+        // Once whoever is in the way has gone, the most of it is for the thread again.
+        self.left = None;
         self.tell_full(self.is_at_limit());
         self.try_again_later();
         match result {
@@ -393,13 +394,9 @@ mod tests {
     }
 
     /// A writer with a thread ahead of it that takes so long before it moves the first page.
-    fn with_ahead(path: &Path, delay: Duration) -> (Connection, Checkpointer) {
+    fn with_ahead(path: &Path, delay: Duration, settings: &DatabaseSettings) -> (Connection, Checkpointer) {
         let (writer, _) = two(path);
         writer.pragma_update(None, "synchronous", "off").unwrap();
-        let settings = DatabaseSettings {
-            wal_checkpoint_size: bytesize::ByteSize::mib(1),
-            ..DatabaseSettings::default()
-        };
         let stats = Arc::new(Stats::new());
         let file = path.to_owned();
         let open = move || {
@@ -408,9 +405,13 @@ mod tests {
         };
         let ahead = Some(Ahead::new(open, Arc::clone(&stats)));
         let checkpointer =
-            Checkpointer::install(&writer, path, &settings, stats, Arc::default(), ahead).unwrap();
+            Checkpointer::install(&writer, path, settings, stats, Arc::default(), ahead).unwrap();
         writer.execute_batch("CREATE TABLE t (x)").unwrap();
         (writer, checkpointer)
+    }
+
+    fn from_a_mebibyte() -> DatabaseSettings {
+        DatabaseSettings { wal_checkpoint_size: bytesize::ByteSize::mib(1), ..DatabaseSettings::default() }
     }
 
     /// A COMMIT. How many pages there are in the log.
@@ -427,26 +428,49 @@ mod tests {
     #[test]
     fn what_is_left_for_the_writer_is_little() {
         let directory = tempfile::tempdir().unwrap();
-        let (writer, mut checkpointer) = with_ahead(&directory.path().join("a.db"), Duration::ZERO);
+        let (writer, mut checkpointer) =
+            with_ahead(&directory.path().join("a.db"), Duration::ZERO, &from_a_mebibyte());
         let mut left = Vec::new();
         while left.len() < 5 {
             let pages = commit(&writer);
-            if pages >= checkpointer.next_pages && !checkpointer.begin_ahead(pages) {
+            // What `run` does, with a look at what is left before that is moved.
+            if pages < checkpointer.passive_pages {
+                checkpointer.start_again();
+            } else if pages >= checkpointer.next_pages && !checkpointer.begin_ahead(pages) {
                 assert!(pages >= checkpointer.passive_pages * WHOLE, "{pages}");
                 left.push(not_moved(pages, &checkpointer));
+                assert!(checkpointer.checkpoint(&writer, "PASSIVE").unwrap());
             }
-            checkpointer.run(&writer, Occasion::Commit).unwrap();
         }
         let most = left.iter().max().unwrap();
         assert!(*most <= checkpointer.passive_pages.div_ceil(LITTLE), "{left:?}");
-        assert_eq!(stats::get(&checkpointer.stats.checkpoints), 5);
+    }
+
+    #[test]
+    fn a_log_is_truncated_where_it_is_to_be_whatever_the_steps() {
+        for passive in 1..=9 {
+            let directory = tempfile::tempdir().unwrap();
+            let settings = DatabaseSettings {
+                wal_checkpoint_size: bytesize::ByteSize::kib(100 * passive),
+                wal_truncate_size: bytesize::ByteSize::kib(1_000),
+                ..DatabaseSettings::default()
+            };
+            let (writer, mut checkpointer) =
+                with_ahead(&directory.path().join("a.db"), Duration::ZERO, &settings);
+            let mut longest = 0;
+            while stats::get(&checkpointer.stats.checkpoints) == 0 {
+                longest = commit(&writer);
+                checkpointer.run(&writer, Occasion::Commit).unwrap();
+            }
+            assert!(longest <= checkpointer.truncate_pages + 10, "{passive}: {longest}");
+        }
     }
 
     #[test]
     fn pages_come_no_faster_than_they_go() {
         let directory = tempfile::tempdir().unwrap();
         let (writer, mut checkpointer) =
-            with_ahead(&directory.path().join("a.db"), Duration::from_millis(500));
+            with_ahead(&directory.path().join("a.db"), Duration::from_millis(500), &from_a_mebibyte());
         // What came before the thread began, as much again while it is at it, and a COMMIT.
         let most = checkpointer.passive_pages * STEP * 2 + 10;
         loop {
