@@ -232,10 +232,16 @@ impl std::fmt::Debug for Server {
 
 /// For the whole process (<https://sqlite.org/c3ref/hard_heap_limit64.html>): a row of many large values is built before
 /// any limit on results sees it. A library has no business with it, a daemon has.
+///
+/// From the soft limit on page caches do not grow, but use their own pages again: the other half is there for statements.
 fn limit_sqlite_memory(settings: &Settings) -> Result<(), ServeError> {
     let limit = i64::try_from(settings.server.max_sqlite_memory.as_u64()).unwrap_or(i64::MAX);
+    let set = |conn: rusqlite::Connection| {
+        conn.pragma_update_and_check(None, "hard_heap_limit", limit, |_| Ok(()))?;
+        conn.pragma_update_and_check(None, "soft_heap_limit", limit / 2, |_| Ok(()))
+    };
     rusqlite::Connection::open_in_memory()
-        .and_then(|conn| conn.pragma_update_and_check(None, "hard_heap_limit", limit, |_| Ok(())))
+        .and_then(set)
         .map_err(|error| ServeError::Server(error.to_string()))
 }
 

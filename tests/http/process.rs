@@ -172,6 +172,30 @@ fn no_statement_takes_more_memory_than_sqlite_may() {
     );
 }
 
+#[test]
+fn page_caches_leave_statements_the_memory_they_need() {
+    be_the_daemon_if_told(|settings| {
+        settings.server.max_sqlite_memory = bytesize::ByteSize::mib(32);
+        settings.database.cache_size = bytesize::ByteSize::mib(64);
+    });
+    let process = Process::start("process::page_caches_leave_statements_the_memory_they_need");
+    let post = |route: &str, sql: &str| process.client.post(route, &json!({ "sql": sql }));
+    assert_eq!(post("/v1/execute", "CREATE TABLE pages (x)").status, 200);
+    let fill = "INSERT INTO pages SELECT randomblob(3000) FROM
+        (WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 12000) SELECT n FROM n)";
+    let filled = post("/v1/execute", fill);
+    assert_eq!(filled.status, 200, "{}", filled.text());
+    // One cache after the other would have all of it.
+    for _ in 0..8 {
+        let all = post("/v1/query", "SELECT sum(length(x)) FROM pages");
+        assert_eq!(all.status, 200, "{}", all.text());
+        let one = post("/v1/query", "SELECT length(hex(randomblob(1000000)))");
+        assert_eq!(one.status, 200, "{}", one.text());
+    }
+    let written = post("/v1/execute", "UPDATE pages SET x = hex(randomblob(500000)) WHERE rowid = 1");
+    assert_eq!(written.status, 200, "{}", written.text());
+}
+
 /// As Linux counts it.
 #[cfg(target_os = "linux")]
 #[test]
