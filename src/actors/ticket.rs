@@ -1,7 +1,7 @@
 //! A request in a queue, with the place its answer goes to. A caller that left is seen: its receiver is gone.
 //!
-//! An answer takes its request back with it: what a thread allocated is freed by that thread. Freed by the writer, the
-//! texts of a large batch kept both threads waiting for the allocator's lock.
+//! An answer, unless it is a stream, takes its request back with it: what a thread allocated is freed by that thread. Freed
+//! by the writer, the texts of a large batch kept both threads waiting for the allocator's lock.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};

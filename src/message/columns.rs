@@ -4,12 +4,12 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// The names of a result's columns, in order: a slice of texts. To clone it copies no name.
-#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Default, Deserialize)]
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema), schema(value_type = Vec<String>))]
-#[serde(from = "Vec<String>", into = "Vec<String>")]
+#[serde(from = "Vec<String>")]
 pub struct Columns(Arc<[String]>);
 
 impl Deref for Columns {
@@ -32,9 +32,9 @@ impl From<Vec<String>> for Columns {
     }
 }
 
-impl From<Columns> for Vec<String> {
-    fn from(columns: Columns) -> Self {
-        columns.to_vec()
+impl Serialize for Columns {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
     }
 }
 
