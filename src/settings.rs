@@ -326,8 +326,8 @@ pub struct ServerSettings {
     pub workers: NonZeroUsize,
     /// Connections open at once, on each thread.
     pub max_connections: NonZeroUsize,
-    /// The most memory that SQLite may take in this process, half of it for page caches; a statement that needs more than is
-    /// left fails. 0 is no limit.
+    /// The most memory that SQLite may take in this process; at half of it page caches stop growing, and a statement that
+    /// needs more than is left fails. 0 is no limit.
     pub max_sqlite_memory: ByteSize,
     /// The largest body, imports excepted.
     pub max_body: ByteSize,

@@ -1,6 +1,5 @@
 //! The results of a write's statements.
 
-use std::fmt;
 use std::ops::Deref;
 
 use serde::{Deserialize, Serialize};
@@ -10,7 +9,7 @@ use super::StatementResult;
 
 /// One result a statement, in order: a slice, which takes no memory of its own where a write is one statement, or one and a
 /// look at what it did.
-#[derive(Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema), schema(value_type = Vec<StatementResult>))]
 #[serde(transparent)]
 pub struct Results(SmallVec<[StatementResult; 2]>);
@@ -54,11 +53,5 @@ impl<'a> IntoIterator for &'a Results {
 
     fn into_iter(self) -> Self::IntoIter {
         self.iter()
-    }
-}
-
-impl fmt::Debug for Results {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(formatter)
     }
 }

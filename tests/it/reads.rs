@@ -473,10 +473,10 @@ fn a_statement_that_was_kept_sees_the_columns_of_a_changed_table() {
                 database.execute(change).await.unwrap();
             }
             let rows = database.query("SELECT * FROM t").await.unwrap();
-            assert_eq!(rows.columns, columns, "after {change:?}");
+            assert_eq!(*rows.columns, *columns, "after {change:?}");
             assert!(rows.rows.iter().all(|row| row.len() == columns.len()));
             let receipt = database.execute(insert).await.unwrap();
-            assert_eq!(receipt.columns, columns, "after {change:?}");
+            assert_eq!(*receipt.columns, *columns, "after {change:?}");
             assert_eq!(receipt.rows[0].len(), columns.len());
         }
     });

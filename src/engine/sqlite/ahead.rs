@@ -2,8 +2,8 @@
 //! moved the writer's own checkpoint, after which the log starts again, need not move any more.
 //!
 //! A PASSIVE checkpoint goes beside any writer (<https://sqlite.org/wal.html#concurrency>), but does not reach the end of a
-//! log that grows meanwhile: the writer does the rest. Where it fails nothing is lost: the writer's own checkpoint has more to move,
-//! and tells what is wrong.
+//! log that grows meanwhile: the writer does the rest. Where it fails nothing is lost: the writer's own checkpoint has more to
+//! move, and tells what is wrong.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

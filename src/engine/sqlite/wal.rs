@@ -3,10 +3,10 @@
 //!
 //! PASSIVE waits for nobody and is run when the log has passed a size: first by a thread beside the writer (`ahead.rs`), in
 //! steps. Past some times that size the thread goes on until there is little left, and the writer moves that, after which the
-//! log starts again. If pages come faster than they go, the writer waits for that thread now and then. TRUNCATE is run past a larger size and when the file is closed
-//! (<https://sqlite.org/c3ref/wal_checkpoint_v2.html>). Both are tried again while no writes come. At the limit, only a
-//! TRUNCATE that succeeds lets the next batch through: it alone proves that no reader is in the log. If somebody else
-//! checkpoints, NOOP tells how far they are, and an empty COMMIT whether it starts the log again.
+//! log starts again. If pages come faster than they go, the writer waits for that thread now and then. TRUNCATE is run past a
+//! larger size and when the file is closed (<https://sqlite.org/c3ref/wal_checkpoint_v2.html>). Both are tried again while no
+//! writes come. At the limit, only a TRUNCATE that succeeds lets the next batch through: it alone proves that no reader is in
+//! the log. If somebody else checkpoints, NOOP tells how far they are, and an empty COMMIT whether it starts the log again.
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
@@ -129,7 +129,11 @@ impl Checkpointer {
                 return Ok(());
             }
             Occasion::Commit if pages < self.next_pages => return Ok(()),
-            Occasion::Commit if self.begin_ahead(pages) => return Ok(()),
+            Occasion::Commit if self.begin_ahead(pages) => {
+                // If no more writes come the writer does the rest.
+                self.idle_pause.get_or_insert(FIRST_PAUSE);
+                return Ok(());
+            }
             Occasion::Idle | Occasion::Commit => self.checkpoint(conn, mode),
         };
         match ran {
@@ -154,8 +158,6 @@ impl Checkpointer {
         let longest = self.truncate_pages.min(self.max_pages);
         let whole = (self.passive_pages * WHOLE).min(longest);
         let Some(ahead) = &mut self.ahead else { return false };
-        // If no more writes come the writer does the rest.
-        self.idle_pause.get_or_insert(FIRST_PAUSE);
         // That it comes to little is not waited for without end.
         if pages >= (whole * 2).min(longest) {
             return false;
