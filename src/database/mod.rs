@@ -106,7 +106,7 @@ impl Database {
     /// # Errors
     /// [`WriteError`]: the write was not executed, or, in the one case that says so, its outcome is unknown.
     pub async fn execute(&self, write: impl Into<Execute>) -> Result<Receipt, WriteError> {
-        self.send(write.into()).await
+        self.submit(write.into())?.outcome().await.map(Execute::reply)
     }
 
     /// Commits several statements, all or none.
@@ -171,7 +171,7 @@ impl Database {
 
     async fn stream(&self, query: Query, session: Option<i64>) -> Result<RowStream, ReadError> {
         let deadline = self.read_deadline(&query);
-        self.wait_for_commit(&query, deadline).await?;
+        self.wait_for_commit(query.min_commit, deadline).await?;
         let (reply, stream) = RowStream::channel();
         let request = ReadRequest {
             statement: query.statement,
@@ -251,30 +251,32 @@ impl Database {
         }
     }
 
-    async fn read(&self, query: Query) -> Result<Rows, ReadError> {
+    /// Not an `async fn`: its future would have room for the query twice.
+    fn read(&self, query: Query) -> impl Future<Output = Result<Rows, ReadError>> {
         let deadline = self.read_deadline(&query);
-        self.wait_for_commit(&query, deadline).await?;
-        let request = ReadRequest {
-            statement: query.statement,
-            extent: query.extent,
-            is_own: query.is_own,
-            session: None,
-        };
-        self.read_as(request, ReadReply::Rows, deadline).await
+        let Query { statement, extent, is_own, min_commit, .. } = query;
+        let request = ReadRequest { statement, extent, is_own, session: None };
+        async move {
+            self.wait_for_commit(min_commit, deadline).await?;
+            self.read_as(request, ReadReply::Rows, deadline).await
+        }
     }
 
-    /// What a reader answers to that, in this form.
-    async fn read_as<T>(
+    /// Puts a read into the queue at once, to be answered in this form.
+    fn read_as<T>(
         &self,
         request: ReadRequest,
         form: impl FnOnce(ReplyTo<T>) -> ReadReply,
         deadline: Instant,
-    ) -> Result<T, ReadError> {
+    ) -> impl Future<Output = Result<T, ReadError>> {
         let (reply, answer) = ReplyTo::channel();
-        // Lives as long as this future: a caller who drops it ends the query.
         let presence = Presence::default();
         self.push_read(ReadTicket::new(request, form(reply), deadline, &presence));
-        answered(answer, deadline).await
+        async move {
+            // Lives as long as this future: a caller who drops it ends the query.
+            let _presence = presence;
+            answered(answer, deadline).await
+        }
     }
 
     fn push_read(&self, ticket: ReadTicket) {
@@ -292,13 +294,16 @@ impl Database {
     }
 
     /// Returns when the commit that the query asks for can be seen.
-    async fn wait_for_commit(&self, query: &Query, deadline: Instant) -> Result<(), ReadError> {
-        let Some(wanted) = query.min_commit else { return Ok(()) };
-        let mut news = self.inner.shared.last_commit.subscribe();
-        let reached = pin!(news.wait_for(|last| *last >= wanted));
-        // After the end no commit will come, and the queue says why.
-        let ended = pin!(self.ended());
-        if in_time(deadline, select(reached, ended)).await.is_some() {
+    async fn wait_for_commit(&self, wanted: Option<CommitSeq>, deadline: Instant) -> Result<(), ReadError> {
+        let Some(wanted) = wanted else { return Ok(()) };
+        let reached_or_ended = async {
+            let mut news = self.inner.shared.last_commit.subscribe();
+            let reached = pin!(news.wait_for(|last| *last >= wanted));
+            // After the end no commit will come, and the queue says why.
+            select(reached, pin!(self.ended())).await;
+        };
+        // In a box: few queries ask for a commit, and the future of each would be twice as large.
+        if Box::pin(in_time(deadline, reached_or_ended)).await.is_some() {
             return Ok(());
         }
         Err(ReadError::CommitNotReached { wanted: wanted.0, last: self.last_commit().0 })
@@ -340,21 +345,25 @@ impl PendingWrite {
     }
 
     pub(crate) async fn outcome(mut self) -> Result<Committed, WriteError> {
-        let answer = match &self.limit {
-            None => self.answer.await,
-            Some(limit) => match in_time(limit.deadline, &mut self.answer).await {
-                Some(answer) => answer,
+        if let Some(limit) = &self.limit {
+            // In a box: few writes have a limit, and the future of each would be as large as a timer and an answer.
+            match Box::pin(in_time(limit.deadline, &mut self.answer)).await {
+                Some(answer) => return outcome(answer),
                 None if limit.give_up() => return Err(Refusal::new(RefusedBecause::DeadlinePassed).into()),
                 // Its turn has begun, and it runs to its end.
-                None => self.answer.await,
-            },
-        };
-        // A ticket is always answered; only the end of the process takes it away.
-        match answer {
-            Ok(answer) => answer.outcome,
-            Err(_) => Err(WriteError::Unknown("the writer's thread is gone".into())),
+                None => {}
+            }
         }
+        outcome((&mut self.answer).await)
     }
+}
+
+/// A ticket is always answered; only the end of the process takes it away.
+fn outcome(answer: Result<WriteAnswer, oneshot::error::RecvError>) -> Result<Committed, WriteError> {
+    answer.map_or_else(
+        |_| Err(WriteError::Unknown("the writer's thread is gone".into())),
+        |answer| answer.outcome,
+    )
 }
 
 /// By so much a reader's own word on a query's time goes before the door's.

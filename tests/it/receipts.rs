@@ -202,3 +202,19 @@ fn later_commits_have_higher_numbers_and_a_batch_shares_one() {
         assert_eq!(integers(&database, "SELECT x FROM t ORDER BY rowid").await, (0..200).collect::<Vec<_>>());
     });
 }
+
+#[test]
+fn what_a_caller_holds_while_it_waits_is_small() {
+    run(async {
+        let database = Place::new().open(|_| ()).await;
+        let limit = Execute::new("SELECT 1").timeout(std::time::Duration::from_secs(1));
+        let of = [
+            size_of_val(&database.execute("SELECT 1")),
+            size_of_val(&database.execute(limit)),
+            size_of_val(&database.query("SELECT 1")),
+        ];
+        // A message, and where its answer comes from: not the timers that few of them need. A task of the caller's holds
+        // it, and moves it, for each of its writes.
+        assert!(of[0] <= 320 && of[1] <= 384 && of[2] <= 640, "{of:?} bytes");
+    });
+}
