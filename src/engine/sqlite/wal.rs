@@ -12,7 +12,7 @@ use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::hooks::Wal;
 use rusqlite::{Connection, ErrorCode};
@@ -40,9 +40,16 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// At so many times the size at which a checkpoint begins ahead of the writer, the log is to start again.
 const WHOLE: u64 = 8;
 
-/// So many times that size are moved at once: the more, the more often a page is among them that need be moved only once,
-/// and the fewer the syncs; but they go on for longer, and a COMMIT meanwhile waits for the same disk.
-const STEP: u64 = 2;
+/// As much is moved at once as comes in so long a time. The more that is, the more often a page is among it that need be moved
+/// only once, and the fewer the syncs; but it takes the longer, and a COMMIT meanwhile waits for the same disk. So it is much
+/// where the log grows quickly, and little where it does not, and somebody would notice the wait.
+const STEP: Duration = Duration::from_millis(75);
+
+/// But no less than such a part of that size ..
+const SHORTEST_STEP: u64 = 2;
+
+/// .. and no more than so many times it.
+const LONGEST_STEP: u64 = 2;
 
 /// Such a part of that size is little enough for the writer.
 const LITTLE: u64 = 16;
@@ -56,6 +63,9 @@ pub(super) struct Checkpointer {
     max_pages: u64,
     /// A reader in the way stays there for a while: not tried again before the log has this many pages.
     next_pages: u64,
+    /// How many pages are moved at once ahead of the writer, and when, and at how many, that last began.
+    step: u64,
+    begun: Option<(Instant, u64)>,
     /// How many were not in the file when the last checkpoint ahead began, once the log is to start again.
     left: Option<u64>,
     /// While that one runs the log may grow to so many.
@@ -105,6 +115,8 @@ impl Checkpointer {
             truncate_pages: pages(settings.wal_truncate_size),
             max_pages: pages(settings.wal_max_size),
             next_pages: passive_pages,
+            step: passive_pages * LONGEST_STEP,
+            begun: None,
             left: None,
             wait_at: passive_pages,
             idle_pause: (settings.checkpoint && wal_pages >= passive_pages).then_some(FIRST_PAUSE),
@@ -146,7 +158,7 @@ impl Checkpointer {
     /// The log is short.
     fn start_again(&mut self) {
         (self.next_pages, self.wait_at) = (self.passive_pages, self.passive_pages);
-        self.left = None;
+        (self.left, self.begun) = (None, None);
         self.idle_pause = None;
         if let Some(ahead) = &self.ahead {
             ahead.forget();
@@ -181,10 +193,19 @@ impl Checkpointer {
         (self.left, self.next_pages, self.wait_at) = if is_last {
             (Some(left), pages, longest.min(pages + left / 2))
         } else {
-            let step = pages + self.passive_pages * STEP;
-            (None, whole.min(step), longest.min(step))
+            let next = pages + self.next_step(pages);
+            (None, whole.min(next), longest.min(next))
         };
         true
+    }
+
+    /// In how many pages the next step is to begin, if one begins now.
+    fn next_step(&mut self, pages: u64) -> u64 {
+        let now = Instant::now();
+        if let Some((begun, before)) = self.begun.replace((now, pages)) {
+            self.step = step(pages.saturating_sub(before), now - begun, self.passive_pages);
+        }
+        self.step
     }
 
     /// How long to wait for a write before [`Occasion::Idle`].
@@ -279,6 +300,13 @@ impl Checkpointer {
         let pause = self.idle_pause.map_or(FIRST_PAUSE, |pause| (pause * 2).min(LONGEST_PAUSE));
         self.idle_pause = Some(pause);
     }
+}
+
+/// How many pages to move at once where so many came in that time.
+fn step(came: u64, time: Duration, passive_pages: u64) -> u64 {
+    let comes = u128::from(came) * STEP.as_micros() / time.as_micros().max(1);
+    let (shortest, longest) = (passive_pages.div_ceil(SHORTEST_STEP), passive_pages * LONGEST_STEP);
+    u64::try_from(comes).unwrap_or(longest).clamp(shortest, longest)
 }
 
 /// The file beside a database that is its log (<https://sqlite.org/fileformat2.html#walformat>).
@@ -469,12 +497,49 @@ mod tests {
     }
 
     #[test]
+    fn a_step_is_as_long_as_the_log_grows_quickly() {
+        for (came, millis, expected) in [
+            (1000, 75, 1000),
+            (2000, 150, 1000),
+            (1000, 1000, 500),
+            (0, 10, 500),
+            (1500, 75, 1500),
+            (2000, 75, 2000),
+            (2000, 10, 2000),
+            (1, 0, 2000),
+            (u64::MAX, 1, 2000),
+        ] {
+            let step = step(came, Duration::from_millis(millis), 1000);
+            assert_eq!(step, expected, "{came} in {millis} ms");
+        }
+        assert_eq!(step(0, Duration::ZERO, 1), 1, "never nothing");
+    }
+
+    #[test]
+    fn a_log_that_grows_slowly_is_moved_in_short_steps() {
+        let directory = tempfile::tempdir().unwrap();
+        let (writer, mut checkpointer) =
+            with_ahead(&directory.path().join("a.db"), Duration::ZERO, &from_a_mebibyte());
+        let mut next_step = || {
+            while commit(&writer) < checkpointer.next_pages {}
+            let pages = WAL_PAGES.get();
+            checkpointer.run(&writer, Occasion::Commit).unwrap();
+            pages
+        };
+        let first = next_step();
+        std::thread::sleep(STEP * 6);
+        let [second, third] = [next_step(), next_step()];
+        // As long as it can be before it is known how quickly the log grows; then a quarter of that.
+        assert!((third - second) * 3 < second - first, "{first} {second} {third}");
+    }
+
+    #[test]
     fn pages_come_no_faster_than_they_go() {
         let directory = tempfile::tempdir().unwrap();
         let (writer, mut checkpointer) =
             with_ahead(&directory.path().join("a.db"), Duration::from_millis(500), &from_a_mebibyte());
         // What came before the thread began, as much again while it is at it, and a COMMIT.
-        let most = checkpointer.passive_pages * STEP * 2 + 10;
+        let most = checkpointer.passive_pages * LONGEST_STEP * 2 + 10;
         loop {
             let pages = commit(&writer);
             let not_moved = not_moved(pages, &checkpointer);
