@@ -4,16 +4,22 @@
 //! 1. An open loop: writes are due on a schedule, whether or not those before are answered, and the time of each counts from
 //!    when it was due. At `BENCH_RATE` (100) a second, beside a plain thread that commits one row at a time on the same
 //!    schedule (a disk that rests between commits is slower than one that is kept busy): what a COMMIT costs. And beside
-//!    such a thread behind a channel, for the event loop has to wake it up, and it the event loop. Then at half of the
-//!    capacity, which is measured before, with 256 callers. Each with `linger = "auto"` and with `"0ms"`.
+//!    such a thread behind a channel, for the event loop has to wake it up, and it the event loop; it commits together what
+//!    has come meanwhile. Then at half of the capacity, which is measured before, with 256 callers, beside such a thread.
+//!    Each with `linger = "auto"` and with `"0ms"`.
 //! 2. A ticker of 1 ms on the callers' event loop, with 64, 256 and 1024 callers that write without a pause; beside it the
 //!    same with a loop that is idle, and with callers who make the same messages and hand them to another thread that
 //!    answers them in groups at the same rate, without any database: so late the loop is for the callers' own work and for
 //!    the machine's. The loop's timer is no finer than a millisecond, so the ticker is late by about one in any case; a
 //!    ping from a thread of its own, every millisecond, is answered without a timer, and shows the loop alone.
 //!
+//! A virtual machine's host may stop all its processors at once, for 10 ms and more where they have used up what they may
+//! have: whatever is due then is late. How long that was, in ms of each second and of all processors together, is in the
+//! last column.
+//!
 //! `cargo bench --bench latency`; `BENCH_ROUNDS` (3), `BENCH_SECONDS` (5, for each part), `BENCH_RATE`, `BENCH_ONLY` (`open`
-//! or `ticker`), `BENCH_DIR`, `ACTIX_SQLITE_CHAT`.
+//! or `ticker`), `BENCH_CALLERS` (64,256,1024, of the second part), `BENCH_SYNCHRONOUS` (full,normal), `BENCH_DIR`,
+//! `ACTIX_SQLITE_CHAT`.
 #![allow(clippy::unwrap_used, reason = "a bench says what is wrong by failing")]
 #![allow(clippy::cast_precision_loss, reason = "counts of a few seconds are far below 2^52")]
 
@@ -33,6 +39,8 @@ use actix_sqlite::relay::AddMessageLog;
 use actix_sqlite::rusqlite::params_from_iter;
 use actix_sqlite::settings::Synchronous;
 use actix_sqlite::{Database, Linger, Params};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use hdrhistogram::Histogram;
 use load::{INSERT, Lines};
 use support::{Length, Spread};
@@ -46,9 +54,13 @@ fn main() {
     let lines = support::chat_lines();
     let directory = support::scratch_directory().unwrap();
     let only = support::variable("BENCH_ONLY", String::new());
+    let wanted = support::variable("BENCH_SYNCHRONOUS", "full,normal".to_owned());
     println!("{} rounds of {:?}; times in us, of all rounds together", length.rounds, length.part);
     actix_rt::System::new().block_on(async {
         for (name, synchronous) in load::BOTH {
+            if !wanted.contains(synchronous.name()) {
+                continue;
+            }
             if "open".contains(&only) {
                 println!("\nopen loop, synchronous={name}");
                 open_loops(synchronous, length, &lines, directory.path()).await;
@@ -76,13 +88,62 @@ fn shown(times: &Times) -> String {
     format!("{} | {} | {} | {}", at(0.5), at(0.99), at(0.999), times.max())
 }
 
+/// The times of some rounds, and what the machine did meanwhile.
+struct Account {
+    times: Times,
+    /// Of each round, for the ratio within it.
+    p99s: Vec<f64>,
+    stopped: Stopped,
+}
+
+impl Account {
+    fn new() -> Self {
+        Self { times: times(), p99s: Vec::new(), stopped: Stopped::default() }
+    }
+
+    /// A round, and its p99.
+    fn add(&mut self, round: &RefCell<Histogram<u64>>, stopped: Stopped) -> f64 {
+        self.times.borrow_mut().add(&*round.borrow()).unwrap();
+        let p99 = round.borrow().value_at_quantile(0.99) as f64;
+        self.p99s.push(p99);
+        self.stopped.add(stopped);
+        p99
+    }
+}
+
+/// For how long the machine was stopped, in how long a time.
+#[derive(Clone, Copy, Default)]
+struct Stopped {
+    stopped: Duration,
+    time: Duration,
+}
+
+impl Stopped {
+    /// During this future.
+    async fn during<F: Future>(future: F) -> (F::Output, Self) {
+        let (begun, before) = (Instant::now(), support::stopped());
+        let output = future.await;
+        (output, Self { stopped: support::stopped().saturating_sub(before), time: begun.elapsed() })
+    }
+
+    fn add(&mut self, more: Self) {
+        self.stopped += more.stopped;
+        self.time += more.time;
+    }
+}
+
+impl std::fmt::Display for Stopped {
+    /// In ms of each second.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{:.0}", self.stopped.as_secs_f64() / self.time.as_secs_f64() * 1000.0)
+    }
+}
+
 /// One way to write at a rate, with all its rounds.
 struct Way {
     name: &'static str,
     database: Database,
-    times: Times,
-    /// Of each round, for the ratio within it.
-    p99s: Vec<f64>,
+    account: Account,
     batches: Vec<f64>,
     /// Its p99 beside a COMMIT's median and p99, and beside the p99 of a thread behind a channel.
     ratios: [Vec<f64>; 3],
@@ -90,19 +151,19 @@ struct Way {
 
 impl Way {
     fn print(&mut self, rate: f64) {
-        let [p99s, batches] = [&mut self.p99s, &mut self.batches].map(|all| Spread::of(std::mem::take(all)));
+        let Account { times, p99s, stopped } = std::mem::replace(&mut self.account, Account::new());
         let ratios = self.ratios.each_mut().map(|all| match all.as_slice() {
             [] => "-".to_owned(),
             _ => format!("{:.2}", Spread::of(std::mem::take(all))),
         });
         println!(
-            "| {rate:.0} | {} | {} | {p99s:.0} | {} | {:.1} |",
+            "| {rate:.0} | {} | {} | {:.0} | {} | {:.1} | {stopped} |",
             self.name,
-            shown(&self.times),
+            shown(&times),
+            Spread::of(p99s),
             ratios.join(" | "),
-            batches.median
+            Spread::of(std::mem::take(&mut self.batches)).median
         );
-        self.times = times();
     }
 }
 
@@ -115,85 +176,124 @@ async fn open_loops(synchronous: Synchronous, length: Length, lines: &Lines, dir
         let path = directory.join(format!("{name}-{synchronous:?}.db"));
         let database = load::open(path, synchronous, linger).await;
         let ratios = std::array::from_fn(|_| Vec::new());
-        ways.push(Way { name, database, times: times(), p99s: Vec::new(), batches: Vec::new(), ratios });
+        ways.push(Way { name, database, account: Account::new(), batches: Vec::new(), ratios });
     }
     println!(
-        "| writes/s | linger | p50 | p99 | p99.9 | max | p99 of the rounds | p99 / a COMMIT's p50 | p99 / its p99 | p99 / that behind a channel | writes a batch |"
+        "| writes/s | linger | p50 | p99 | p99.9 | max | p99 of the rounds | p99 / a COMMIT's p50 | p99 / its p99 | p99 / that behind a channel | writes a batch | stopped, ms/s |"
     );
-    println!("|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
+    println!("|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
     let rate: f64 = support::variable("BENCH_RATE", 100.0);
-    let (commits, behind) = (times(), times());
+    let commits = times();
+    let mut behind = Account::new();
     // Each begins every other round.
     let count = ways.len();
     let places = |round: usize| (0..count).map(move |place| (place + round) % count);
     for round in 0..length.rounds {
         let commit = paced_commits(&plain, rate, length.part, lines);
         commits.borrow_mut().add(&commit).unwrap();
-        let answers = open_loop(rate, length.part, lines, |values| channel.insert(values)).await;
-        behind.borrow_mut().add(&*answers.borrow()).unwrap();
-        let beside = [
-            commit.value_at_quantile(0.5),
-            commit.value_at_quantile(0.99),
-            answers.borrow().value_at_quantile(0.99),
-        ];
+        let behind = through(&channel, &mut behind, rate, length.part, lines).await;
+        let beside = [0.5, 0.99].map(|quantile| commit.value_at_quantile(quantile) as f64);
+        let beside = [beside[0], beside[1], behind];
         for place in places(round) {
             let p99 = at_rate(&mut ways[place], rate, length.part, lines).await;
             for (all, beside) in ways[place].ratios.iter_mut().zip(beside) {
-                all.push(p99 / beside.max(1) as f64);
+                all.push(p99 / beside.max(1.0));
             }
         }
     }
-    println!("| {rate:.0} | a COMMIT of a plain thread | {} | | | | | 1 |", shown(&commits));
-    println!("| {rate:.0} | the same behind a channel | {} | | | | | 1 |", shown(&behind));
+    println!("| {rate:.0} | a COMMIT of a plain thread | {} | | | | | 1 | |", shown(&commits));
+    println!("{}", behind_a_channel(rate, &behind));
     for way in &mut ways {
         way.print(rate);
     }
     let mut half_rates = Vec::new();
+    let mut behind = Account::new();
     for round in 0..length.rounds {
         let half = load::insert_lines(&ways[0].database, 256, length.part / 3, lines).await.rate / 2.0;
         half_rates.push(half);
+        let behind = through(&channel, &mut behind, half, length.part, lines).await;
         for place in places(round) {
-            at_rate(&mut ways[place], half, length.part, lines).await;
+            let p99 = at_rate(&mut ways[place], half, length.part, lines).await;
+            ways[place].ratios[2].push(p99 / behind);
         }
     }
     let half = Spread::of(half_rates).median;
+    println!("{}", behind_a_channel(half, &behind));
     for mut way in ways {
         way.print(half);
         way.database.shutdown().await;
     }
 }
 
+fn behind_a_channel(rate: f64, Account { times, p99s, stopped }: &Account) -> String {
+    let p99s = Spread::of(p99s.iter().copied());
+    format!(
+        "| {rate:.0} | a plain thread behind a channel | {} | {p99s:.0} | | | | | {stopped} |",
+        shown(times)
+    )
+}
+
+/// One round of a plain thread; its p99.
+async fn through(
+    channel: &PlainThread,
+    account: &mut Account,
+    rate: f64,
+    time: Duration,
+    lines: &Lines,
+) -> f64 {
+    let round = open_loop(rate, time, lines, |values| channel.insert(values));
+    let (round, stopped) = Stopped::during(round).await;
+    account.add(&round, stopped)
+}
+
 /// One round; its p99.
 async fn at_rate(way: &mut Way, rate: f64, time: Duration, lines: &Lines) -> f64 {
     let before = way.database.status().writer;
     let database = &way.database;
-    let times = open_loop(rate, time, lines, |values| {
+    let round = open_loop(rate, time, lines, |values| {
         let database = database.clone();
         async move { drop(database.execute((INSERT, values)).await.unwrap()) }
-    })
-    .await;
+    });
+    let (round, stopped) = Stopped::during(round).await;
     let after = way.database.status().writer;
     let (writes, commits) = (after.committed - before.committed, after.commits - before.commits);
     way.batches.push(writes as f64 / commits.max(1) as f64);
-    way.times.borrow_mut().add(&*times.borrow()).unwrap();
-    let p99 = times.borrow().value_at_quantile(0.99) as f64;
-    way.p99s.push(p99);
-    p99
+    way.account.add(&round, stopped)
 }
 
-/// The least that is between an event loop and a COMMIT: a thread that takes one row after the other from a channel, and
-/// answers. What it costs to wake both up is in it.
-struct PlainThread(mpsc::Sender<(Params, oneshot::Sender<()>)>);
+/// The least that is between an event loop and a COMMIT: a thread that commits what has come through a channel meanwhile, a
+/// single row without a BEGIN of its own, and answers. What it costs to wake both up is in it.
+struct PlainThread(mpsc::Sender<(Params, oneshot::Sender<Params>)>);
 
 impl PlainThread {
     fn start(conn: actix_sqlite::rusqlite::Connection) -> Self {
-        let (sender, rows) = mpsc::channel::<(Params, oneshot::Sender<()>)>();
+        /// As `writer.max_batch_writes` says.
+        const MOST: usize = 1000;
+        let (sender, rows) = mpsc::channel::<(Params, oneshot::Sender<Params>)>();
         std::thread::spawn(move || {
-            let mut insert = conn.prepare(INSERT).unwrap();
-            for (values, answer) in rows {
-                let Params::Positional(values) = values else { unreachable!("they are made by position") };
-                insert.execute(params_from_iter(&values)).unwrap();
-                let _ = answer.send(());
+            let [mut begin, mut insert, mut commit] =
+                ["BEGIN IMMEDIATE", INSERT, "COMMIT"].map(|sql| conn.prepare(sql).unwrap());
+            let mut batch = Vec::new();
+            while let Ok(first) = rows.recv() {
+                batch.push(first);
+                batch.extend(rows.try_iter().take(MOST - 1));
+                let is_group = batch.len() > 1;
+                if is_group {
+                    begin.execute([]).unwrap();
+                }
+                for (values, _) in &batch {
+                    let Params::Positional(values) = values else {
+                        unreachable!("they are made by position")
+                    };
+                    insert.execute(params_from_iter(values)).unwrap();
+                }
+                if is_group {
+                    commit.execute([]).unwrap();
+                }
+                for (values, answer) in batch.drain(..) {
+                    // Freed where they were made, as those of a write are.
+                    let _ = answer.send(values);
+                }
             }
         });
         Self(sender)
@@ -202,7 +302,7 @@ impl PlainThread {
     fn insert(&self, values: Params) -> impl Future<Output = ()> + use<> {
         let (answer, answered) = oneshot::channel();
         self.0.send((values, answer)).unwrap();
-        async move { answered.await.unwrap() }
+        async move { drop(answered.await.unwrap()) }
     }
 }
 
@@ -255,7 +355,9 @@ fn schedule(begun: Instant, rate: f64, time: Duration) -> UnboundedReceiver<Vec<
 }
 
 /// Sends the rows that are due when they are due, whether or not those before are answered. How long each took.
-async fn open_loop<W: Future<Output = ()> + 'static>(
+///
+/// All in one task: a task for each costs the event loop about as much as the write does.
+async fn open_loop<W: Future<Output = ()>>(
     rate: f64,
     time: Duration,
     lines: &Lines,
@@ -263,53 +365,61 @@ async fn open_loop<W: Future<Output = ()> + 'static>(
 ) -> Times {
     let times = times();
     let mut schedule = schedule(Instant::now(), rate, time);
-    let mut under_way = Vec::new();
-    while let Some(group) = schedule.recv().await {
-        for (number, due) in group {
-            let answered = write(load::values(&lines[number % lines.len()]));
-            let times = Rc::clone(&times);
-            under_way.push(actix_rt::spawn(async move {
-                answered.await;
-                record(&times, due.elapsed());
-            }));
+    let mut under_way = FuturesUnordered::new();
+    let mut is_over = false;
+    while !is_over || !under_way.is_empty() {
+        tokio::select! {
+            group = schedule.recv(), if !is_over => {
+                is_over = group.is_none();
+                for (number, due) in group.into_iter().flatten() {
+                    let answered = write(load::values(&lines[number % lines.len()]));
+                    under_way.push(async move {
+                        answered.await;
+                        due.elapsed()
+                    });
+                }
+            }
+            Some(took) = under_way.next() => record(&times, took),
         }
-    }
-    for write in under_way {
-        write.await.unwrap();
     }
     times
 }
 
 async fn tickers(synchronous: Synchronous, length: Length, lines: &Lines, directory: &Path) {
     println!(
-        "| callers | what they do | p50 | p99 | p99.9 | max | p99.9 of the rounds | ping: p50 | p99 | p99.9 | max | writes/s |"
+        "| callers | what they do | p50 | p99 | p99.9 | max | p99.9 of the rounds | ping: p50 | p99 | p99.9 | max | writes/s | stopped, ms/s |"
     );
-    println!("|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
-    for callers in [64, 256, 1024] {
+    println!("|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
+    let all_callers = support::variable("BENCH_CALLERS", "64,256,1024".to_owned());
+    for callers in all_callers.split(',').map(|callers| callers.parse().unwrap()) {
         let path = directory.join(format!("ticker-{callers}-{synchronous:?}.db"));
         let database = load::open(path, synchronous, Linger::Auto).await;
         let rows = ["nothing", "write", "the same without a database"];
-        let mut all = rows.map(|_| (times(), times(), Vec::new(), Vec::new()));
+        let mut all = rows.map(|_| (times(), times(), Vec::new(), Vec::new(), Stopped::default()));
         load::insert_lines(&database, callers, length.part / 5, lines).await;
         for _ in 0..length.rounds {
             let mut batch = (1, Duration::ZERO);
-            for (row, (total, pings, p999s, rates)) in all.iter_mut().enumerate() {
+            for (row, (total, pings, p999s, rates, stopped)) in all.iter_mut().enumerate() {
                 let late = times();
                 let ticker = actix_rt::spawn(tick(Rc::clone(&late)));
                 let pinged = actix_rt::spawn(answer_pings(Rc::clone(pings), length.part));
-                let rate = match row {
-                    0 => {
-                        actix_rt::time::sleep(length.part).await;
-                        0.0
+                let (rate, meanwhile) = Stopped::during(async {
+                    match row {
+                        0 => {
+                            actix_rt::time::sleep(length.part).await;
+                            0.0
+                        }
+                        1 => {
+                            let run = load::insert_lines(&database, callers, length.part, lines).await;
+                            batch.0 = load::whole(run.batch).clamp(1, callers);
+                            batch.1 = Duration::from_secs_f64(run.batch / run.rate);
+                            run.rate
+                        }
+                        _ => without_a_database(callers, batch, length.part, lines).await,
                     }
-                    1 => {
-                        let run = load::insert_lines(&database, callers, length.part, lines).await;
-                        batch.0 = load::whole(run.batch).clamp(1, callers);
-                        batch.1 = Duration::from_secs_f64(run.batch / run.rate);
-                        run.rate
-                    }
-                    _ => without_a_database(callers, batch, length.part, lines).await,
-                };
+                })
+                .await;
+                stopped.add(meanwhile);
                 ticker.abort();
                 pinged.await.unwrap();
                 p999s.push(late.borrow().value_at_quantile(0.999) as f64);
@@ -317,10 +427,10 @@ async fn tickers(synchronous: Synchronous, length: Length, lines: &Lines, direct
                 total.borrow_mut().add(&*late.borrow()).unwrap();
             }
         }
-        for (what, (total, pings, p999s, rates)) in rows.iter().zip(all) {
+        for (what, (total, pings, p999s, rates, stopped)) in rows.iter().zip(all) {
             let (p999s, rate) = (Spread::of(p999s), Spread::of(rates).median);
             println!(
-                "| {callers} | {what} | {} | {p999s:.0} | {} | {rate:.0} |",
+                "| {callers} | {what} | {} | {p999s:.0} | {} | {rate:.0} | {stopped} |",
                 shown(&total),
                 shown(&pings)
             );
