@@ -54,13 +54,9 @@ fn main() {
     let lines = support::chat_lines();
     let directory = support::scratch_directory().unwrap();
     let only = support::variable("BENCH_ONLY", String::new());
-    let wanted = support::variable("BENCH_SYNCHRONOUS", "full,normal".to_owned());
     println!("{} rounds of {:?}; times in us, of all rounds together", length.rounds, length.part);
     actix_rt::System::new().block_on(async {
-        for (name, synchronous) in load::BOTH {
-            if !wanted.contains(synchronous.name()) {
-                continue;
-            }
+        for (name, synchronous) in load::levels() {
             if "open".contains(&only) {
                 println!("\nopen loop, synchronous={name}");
                 open_loops(synchronous, length, &lines, directory.path()).await;
@@ -101,13 +97,10 @@ impl Account {
         Self { times: times(), p99s: Vec::new(), stopped: Stopped::default() }
     }
 
-    /// A round, and its p99.
-    fn add(&mut self, round: &RefCell<Histogram<u64>>, stopped: Stopped) -> f64 {
+    fn add(&mut self, round: &RefCell<Histogram<u64>>, stopped: Stopped) {
         self.times.borrow_mut().add(&*round.borrow()).unwrap();
-        let p99 = round.borrow().value_at_quantile(0.99) as f64;
-        self.p99s.push(p99);
+        self.p99s.push(round.borrow().value_at_quantile(0.99) as f64);
         self.stopped.add(stopped);
-        p99
     }
 }
 
@@ -184,44 +177,67 @@ async fn open_loops(synchronous: Synchronous, length: Length, lines: &Lines, dir
     println!("|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
     let rate: f64 = support::variable("BENCH_RATE", 100.0);
     let commits = times();
-    let mut behind = Account::new();
-    // Each begins every other round.
-    let count = ways.len();
-    let places = |round: usize| (0..count).map(move |place| (place + round) % count);
+    let mut all = All { ways, channel, behind: Account::new(), part: length.part, lines };
     for round in 0..length.rounds {
         let commit = paced_commits(&plain, rate, length.part, lines);
         commits.borrow_mut().add(&commit).unwrap();
-        let behind = through(&channel, &mut behind, rate, length.part, lines).await;
-        let beside = [0.5, 0.99].map(|quantile| commit.value_at_quantile(quantile) as f64);
-        let beside = [beside[0], beside[1], behind];
-        for place in places(round) {
-            let p99 = at_rate(&mut ways[place], rate, length.part, lines).await;
-            for (all, beside) in ways[place].ratios.iter_mut().zip(beside) {
-                all.push(p99 / beside.max(1.0));
+        all.round(round, rate).await;
+        let beside = [0.5, 0.99].map(|quantile| commit.value_at_quantile(quantile).max(1) as f64);
+        for way in &mut all.ways {
+            let p99 = way.account.p99s[round];
+            for (ratios, beside) in way.ratios.iter_mut().zip(beside) {
+                ratios.push(p99 / beside);
             }
         }
     }
     println!("| {rate:.0} | a COMMIT of a plain thread | {} | | | | | 1 | |", shown(&commits));
-    println!("{}", behind_a_channel(rate, &behind));
-    for way in &mut ways {
-        way.print(rate);
-    }
+    all.print(rate);
     let mut half_rates = Vec::new();
-    let mut behind = Account::new();
     for round in 0..length.rounds {
-        let half = load::insert_lines(&ways[0].database, 256, length.part / 3, lines).await.rate / 2.0;
+        let half = load::insert_lines(&all.ways[0].database, 256, length.part / 3, lines).await.rate / 2.0;
         half_rates.push(half);
-        let behind = through(&channel, &mut behind, half, length.part, lines).await;
-        for place in places(round) {
-            let p99 = at_rate(&mut ways[place], half, length.part, lines).await;
-            ways[place].ratios[2].push(p99 / behind);
+        // What is left of that in the log is not to be moved in somebody's round.
+        actix_rt::time::sleep(Duration::from_secs(1)).await;
+        all.round(round, half).await;
+    }
+    all.print(Spread::of(half_rates).median);
+    for way in all.ways {
+        way.database.shutdown().await;
+    }
+}
+
+/// All that write at a rate, in turns.
+struct All<'a> {
+    ways: Vec<Way>,
+    channel: PlainThread,
+    behind: Account,
+    part: Duration,
+    lines: &'a Lines,
+}
+
+impl All<'_> {
+    /// Each begins in its turn.
+    async fn round(&mut self, number: usize, rate: f64) {
+        let count = self.ways.len() + 1;
+        for place in (0..count).map(|place| (place + number) % count) {
+            if let Some(way) = self.ways.get_mut(place) {
+                at_rate(way, rate, self.part, self.lines).await;
+                continue;
+            }
+            let round = open_loop(rate, self.part, self.lines, |values| self.channel.insert(values));
+            let (round, stopped) = Stopped::during(round).await;
+            self.behind.add(&round, stopped);
+        }
+        for way in &mut self.ways {
+            way.ratios[2].push(way.account.p99s[number] / self.behind.p99s[number]);
         }
     }
-    let half = Spread::of(half_rates).median;
-    println!("{}", behind_a_channel(half, &behind));
-    for mut way in ways {
-        way.print(half);
-        way.database.shutdown().await;
+
+    fn print(&mut self, rate: f64) {
+        println!("{}", behind_a_channel(rate, &std::mem::replace(&mut self.behind, Account::new())));
+        for way in &mut self.ways {
+            way.print(rate);
+        }
     }
 }
 
@@ -233,21 +249,8 @@ fn behind_a_channel(rate: f64, Account { times, p99s, stopped }: &Account) -> St
     )
 }
 
-/// One round of a plain thread; its p99.
-async fn through(
-    channel: &PlainThread,
-    account: &mut Account,
-    rate: f64,
-    time: Duration,
-    lines: &Lines,
-) -> f64 {
-    let round = open_loop(rate, time, lines, |values| channel.insert(values));
-    let (round, stopped) = Stopped::during(round).await;
-    account.add(&round, stopped)
-}
-
-/// One round; its p99.
-async fn at_rate(way: &mut Way, rate: f64, time: Duration, lines: &Lines) -> f64 {
+/// One round of it.
+async fn at_rate(way: &mut Way, rate: f64, time: Duration, lines: &Lines) {
     let before = way.database.status().writer;
     let database = &way.database;
     let round = open_loop(rate, time, lines, |values| {
@@ -258,7 +261,7 @@ async fn at_rate(way: &mut Way, rate: f64, time: Duration, lines: &Lines) -> f64
     let after = way.database.status().writer;
     let (writes, commits) = (after.committed - before.committed, after.commits - before.commits);
     way.batches.push(writes as f64 / commits.max(1) as f64);
-    way.account.add(&round, stopped)
+    way.account.add(&round, stopped);
 }
 
 /// The least that is between an event loop and a COMMIT: a thread that commits what has come through a channel meanwhile, a
@@ -299,10 +302,10 @@ impl PlainThread {
         Self(sender)
     }
 
-    fn insert(&self, values: Params) -> impl Future<Output = ()> + use<> {
+    async fn insert(&self, values: Params) {
         let (answer, answered) = oneshot::channel();
         self.0.send((values, answer)).unwrap();
-        async move { drop(answered.await.unwrap()) }
+        drop(answered.await.unwrap());
     }
 }
 

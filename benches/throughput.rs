@@ -7,7 +7,7 @@
 //!    prepared INSERT between BEGIN IMMEDIATE and COMMIT, in batches of as many rows as there are callers, and answers
 //!    nobody. Same rows, same schema, same pragmas; with `synchronous=FULL`, and with `NORMAL`.
 //! 2. `narrow`: the same on a table without an index, where what is ours weighs most.
-//! 3. `linger`: `writer.linger` of `auto` and `1ms` as a ratio to `0ms`.
+//! 3. `linger`: `writer.linger` of `auto` and `1ms` as a ratio to `0ms`, on `message_logs`.
 //! 4. `relay`: `AddMessageLog`, a typed write of two statements.
 //!
 //! What is compared is measured in turns, round after round, so that a busy machine is busy for all of it alike. A ratio
@@ -89,10 +89,10 @@ fn main() -> Result<(), Failure> {
         let only = support::variable("BENCH_ONLY", String::new());
         println!("{} rounds of {:?} for each figure; median (least to most)", length.rounds, length.part);
         println!("one fsync of a written page takes {} us here\n", fsync_micros(directory.path())?);
-        let wanted = support::variable("BENCH_SYNCHRONOUS", "full,normal".to_owned());
+        let levels = load::levels();
         for (name, shape) in [("logs", Shape::Logs), ("narrow", Shape::Narrow)] {
-            for synchronous in [Synchronous::Full, Synchronous::Normal] {
-                if !name.contains(&only) || !wanted.contains(synchronous.name()) {
+            for &(_, synchronous) in &levels {
+                if !name.contains(&only) {
                     continue;
                 }
                 println!("{name}, synchronous={}", synchronous.name());
@@ -100,8 +100,11 @@ fn main() -> Result<(), Failure> {
                 against_plain(terms, &callers, length, &lines, directory.path()).await?;
             }
         }
-        if "linger".contains(&only) {
-            lingers(&callers, length, &lines, directory.path()).await?;
+        for &(_, synchronous) in &levels {
+            if "linger".contains(&only) {
+                println!("linger, synchronous={}", synchronous.name());
+                lingers(synchronous, &callers, length, &lines, directory.path()).await?;
+            }
         }
         if "relay".contains(&only) {
             message_logs(length, &lines, directory.path()).await?;
@@ -165,8 +168,14 @@ async fn against_plain(
     Ok(())
 }
 
-async fn lingers(callers: &[usize], length: Length, lines: &Lines, directory: &Path) -> Result<(), Failure> {
-    let terms = Terms { shape: Shape::Logs, synchronous: Synchronous::Full };
+async fn lingers(
+    synchronous: Synchronous,
+    callers: &[usize],
+    length: Length,
+    lines: &Lines,
+    directory: &Path,
+) -> Result<(), Failure> {
+    let terms = Terms { shape: Shape::Logs, synchronous };
     println!("| callers | 0ms, writes/s | auto / 0ms | 1ms / 0ms | writes a batch: 0ms, auto, 1ms |");
     println!("|--:|--:|--:|--:|--:|");
     for &callers in callers {
@@ -176,7 +185,7 @@ async fn lingers(callers: &[usize], length: Length, lines: &Lines, directory: &P
             ("auto", Linger::Auto),
             ("one", Linger::Fixed(Duration::from_millis(1))),
         ] {
-            let path = directory.join(format!("linger-{name}-{callers}.db"));
+            let path = directory.join(format!("linger-{name}-{synchronous:?}-{callers}.db"));
             databases.push((load::open(path, terms.synchronous, linger).await, Rc::default()));
         }
         let mut rates = [Vec::new(), Vec::new(), Vec::new()];

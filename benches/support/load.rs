@@ -60,6 +60,17 @@ pub(crate) fn whole(count: f64) -> usize {
 pub(crate) const BOTH: [(&str, Synchronous); 2] =
     [("FULL", Synchronous::Full), ("NORMAL", Synchronous::Normal)];
 
+/// Those of them that `BENCH_SYNCHRONOUS` (full,normal) names.
+pub(crate) fn levels() -> Vec<(&'static str, Synchronous)> {
+    let wanted = super::support::variable("BENCH_SYNCHRONOUS", "full,normal".to_owned());
+    let named = |name: &str| BOTH.into_iter().find(|(_, level)| level.name() == name);
+    let levels: Option<Vec<_>> = wanted.split(',').map(named).collect();
+    levels.unwrap_or_else(|| {
+        eprintln!("BENCH_SYNCHRONOUS is {wanted:?}; it may be full, normal, or full,normal");
+        std::process::exit(2)
+    })
+}
+
 /// The six values of a chat line.
 pub(crate) fn values(line: &AddMessageLog) -> Params {
     params![

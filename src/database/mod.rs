@@ -106,6 +106,7 @@ impl Database {
     /// # Errors
     /// [`WriteError`]: the write was not executed, or, in the one case that says so, its outcome is unknown.
     pub async fn execute(&self, write: impl Into<Execute>) -> Result<Receipt, WriteError> {
+        // As `send` does, whose future within this one would hold the message once more.
         self.submit(write.into())?.outcome().await.map(Execute::reply)
     }
 

@@ -37,12 +37,12 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// .. up to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// At so many times the size at which a checkpoint begins ahead of the writer, the log is to start again.
+/// At so many times `wal_checkpoint_size` the log is to start again.
 const WHOLE: u64 = 8;
 
-/// As much is moved at once as comes in so long a time. The more that is, the more often a page is among it that need be moved
-/// only once, and the fewer the syncs; but it takes the longer, and a COMMIT meanwhile waits for the same disk. So it is much
-/// where the log grows quickly, and little where it does not, and somebody would notice the wait.
+/// Past that size as much is moved at once as comes in so long a time. The more that is, the more often a page is among it
+/// that need be moved only once, and the fewer the syncs; but it takes the longer, and a COMMIT meanwhile waits for the same
+/// disk. So it is much where the log grows quickly, and little where it does not, and somebody would notice the wait.
 const STEP: Duration = Duration::from_millis(75);
 
 /// But no less than such a part of that size ..
@@ -63,8 +63,9 @@ pub(super) struct Checkpointer {
     max_pages: u64,
     /// A reader in the way stays there for a while: not tried again before the log has this many pages.
     next_pages: u64,
-    /// How many pages are moved at once ahead of the writer, and when, and at how many, that last began.
+    /// How many pages are moved at once ahead of the writer: what was last found to be right, be it for an earlier log.
     step: u64,
+    /// When, and at how many, the last step in this log began.
     begun: Option<(Instant, u64)>,
     /// How many were not in the file when the last checkpoint ahead began, once the log is to start again.
     left: Option<u64>,
@@ -178,8 +179,10 @@ impl Checkpointer {
             if pages < self.wait_at {
                 return true;
             }
-            // Writes come faster than pages go. Who waits now waits for less than at the end.
+            // Writes come faster than pages go. Who waits now waits for less than at the end. How quickly the log grows is
+            // not seen from that, and short steps are not what makes the thread quicker.
             ahead.finish();
+            (self.step, self.begun) = (self.passive_pages * LONGEST_STEP, None);
         }
         let is_last = pages >= whole;
         let left = pages.saturating_sub(ahead.moved());
@@ -194,7 +197,7 @@ impl Checkpointer {
             (Some(left), pages, longest.min(pages + left / 2))
         } else {
             let next = pages + self.next_step(pages);
-            (None, whole.min(next), longest.min(next))
+            (None, whole.min(next), longest.min(pages + self.passive_pages * LONGEST_STEP))
         };
         true
     }
@@ -531,6 +534,34 @@ mod tests {
         let [second, third] = [next_step(), next_step()];
         // As long as it can be before it is known how quickly the log grows; then a quarter of that.
         assert!((third - second) * 3 < second - first, "{first} {second} {third}");
+    }
+
+    #[test]
+    fn a_step_is_counted_in_its_own_log() {
+        let directory = tempfile::tempdir().unwrap();
+        let (_writer, mut checkpointer) =
+            with_ahead(&directory.path().join("a.db"), Duration::ZERO, &from_a_mebibyte());
+        let size = checkpointer.passive_pages;
+        checkpointer.begun = Some((Instant::now(), size));
+        assert_eq!(checkpointer.next_step(size * 100), size * LONGEST_STEP);
+        checkpointer.start_again();
+        assert_eq!(checkpointer.next_step(size), size * LONGEST_STEP, "as it was");
+        checkpointer.begun = Instant::now().checked_sub(STEP * 10).map(|begun| (begun, size));
+        assert_eq!(checkpointer.next_step(size * 2), size.div_ceil(SHORTEST_STEP));
+    }
+
+    #[test]
+    fn a_slow_disk_does_not_shorten_the_steps() {
+        let directory = tempfile::tempdir().unwrap();
+        let (writer, mut checkpointer) =
+            with_ahead(&directory.path().join("a.db"), STEP * 20, &from_a_mebibyte());
+        let size = checkpointer.passive_pages;
+        checkpointer.step = size;
+        while commit(&writer) < size {}
+        checkpointer.run(&writer, Occasion::Commit).unwrap();
+        while commit(&writer) < checkpointer.wait_at {}
+        checkpointer.run(&writer, Occasion::Commit).unwrap();
+        assert_eq!(checkpointer.step, size * LONGEST_STEP);
     }
 
     #[test]
