@@ -234,19 +234,16 @@ impl All<'_> {
     }
 
     fn print(&mut self, rate: f64) {
-        println!("{}", behind_a_channel(rate, &std::mem::replace(&mut self.behind, Account::new())));
+        let Account { times, p99s, stopped } = std::mem::replace(&mut self.behind, Account::new());
+        println!(
+            "| {rate:.0} | a plain thread behind a channel | {} | {:.0} | | | | | {stopped} |",
+            shown(&times),
+            Spread::of(p99s)
+        );
         for way in &mut self.ways {
             way.print(rate);
         }
     }
-}
-
-fn behind_a_channel(rate: f64, Account { times, p99s, stopped }: &Account) -> String {
-    let p99s = Spread::of(p99s.iter().copied());
-    format!(
-        "| {rate:.0} | a plain thread behind a channel | {} | {p99s:.0} | | | | | {stopped} |",
-        shown(times)
-    )
 }
 
 /// One round of it.

@@ -170,6 +170,7 @@ impl Checkpointer {
     fn begin_ahead(&mut self, pages: u64) -> bool {
         let longest = self.truncate_pages.min(self.max_pages);
         let whole = (self.passive_pages * WHOLE).min(longest);
+        let longest_step = self.passive_pages * LONGEST_STEP;
         let Some(ahead) = &mut self.ahead else { return false };
         // That it comes to little is not waited for without end.
         if pages >= (whole * 2).min(longest) {
@@ -179,10 +180,12 @@ impl Checkpointer {
             if pages < self.wait_at {
                 return true;
             }
-            // Writes come faster than pages go. Who waits now waits for less than at the end. How quickly the log grows is
-            // not seen from that, and short steps are not what makes the thread quicker.
+            // Writes come faster than pages go. Who waits now waits for less than at the end.
             ahead.finish();
-            (self.step, self.begun) = (self.passive_pages * LONGEST_STEP, None);
+            if self.left.is_none() {
+                // How quickly the log grows is not seen from that, and short steps are not what makes the thread quicker.
+                (self.step, self.begun) = (longest_step, None);
+            }
         }
         let is_last = pages >= whole;
         let left = pages.saturating_sub(ahead.moved());
@@ -197,7 +200,7 @@ impl Checkpointer {
             (Some(left), pages, longest.min(pages + left / 2))
         } else {
             let next = pages + self.next_step(pages);
-            (None, whole.min(next), longest.min(pages + self.passive_pages * LONGEST_STEP))
+            (None, whole.min(next), longest.min(pages + longest_step))
         };
         true
     }
@@ -523,15 +526,17 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (writer, mut checkpointer) =
             with_ahead(&directory.path().join("a.db"), Duration::ZERO, &from_a_mebibyte());
-        let mut next_step = || {
+        let next_step = |checkpointer: &mut Checkpointer| {
             while commit(&writer) < checkpointer.next_pages {}
             let pages = WAL_PAGES.get();
             checkpointer.run(&writer, Occasion::Commit).unwrap();
+            // Nobody is to wait for it later.
+            checkpointer.ahead.as_ref().unwrap().finish();
             pages
         };
-        let first = next_step();
-        std::thread::sleep(STEP * 6);
-        let [second, third] = [next_step(), next_step()];
+        let first = next_step(&mut checkpointer);
+        checkpointer.begun = Instant::now().checked_sub(STEP * 6).map(|begun| (begun, first));
+        let [second, third] = [next_step(&mut checkpointer), next_step(&mut checkpointer)];
         // As long as it can be before it is known how quickly the log grows; then a quarter of that.
         assert!((third - second) * 3 < second - first, "{first} {second} {third}");
     }
